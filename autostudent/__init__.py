@@ -1,0 +1,1 @@
+"""autostudent searches small student networks together with the recipe that teaches them."""

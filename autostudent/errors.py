@@ -1,0 +1,56 @@
+"""The errors that users see. Each message says what was given, what was expected and what to do."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+
+
+class AutostudentError(Exception):
+    """Root of all errors that this package raises on purpose; the CLI prints it in one line and exits with code 2."""
+
+
+class ConfigError(AutostudentError):
+    """A study, a search space or an option holds something that cannot be used.
+
+    Args:
+        key: dotted path of the entry, for example ``budget.trials``.
+        given: the value as the user wrote it.
+        allowed: what would be accepted, in words.
+    """
+
+    def __init__(self, key: str, given: object, allowed: str) -> None:
+        super().__init__(f"{key}: got {given!r}; expected {allowed}")
+        self.key = key
+
+
+class DataError(AutostudentError):
+    """A data set cannot be read, or is unfit for the study."""
+
+
+class TeacherError(AutostudentError):
+    """A teacher cannot be loaded, or does not fit the data."""
+
+
+class StoreError(AutostudentError):
+    """A store cannot be opened, is in use by another driver, or belongs to another study."""
+
+
+class AssetError(AutostudentError):
+    """A stored file is missing, truncated or altered."""
+
+
+class ExtraMissing(AutostudentError):
+    """An optional dependency is not installed; the message names the pip command."""
+
+
+class InvalidDraw(AutostudentError):
+    """A generator configuration and seed give no usable graph; the candidate is refused, never repaired."""
+
+
+def unknown_name(key: str, given: str, known: Iterable[str]) -> ConfigError:
+    """A `ConfigError` for a name that is not among ``known``, with the nearest name as a suggestion."""
+    names = sorted(known)
+    near = get_close_matches(given, names, n=1)
+    hint = f" (did you mean {near[0]!r}?)" if near else ""
+    return ConfigError(key, given, f"one of: {', '.join(names)}{hint}")
