@@ -1,0 +1,173 @@
+"""What a study is made of, as plain frozen records: the seam between the study file and `autostudent.study`.
+
+`autostudent.config` fills these from YAML after it has checked every entry; Python users may build them directly.
+`StudySettings.resolved` is what the store keeps and compares when a study is resumed.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path, PurePath
+from typing import Any
+
+from autostudent.errors import ConfigError
+from autostudent.records import Objective
+
+LOCATIONS = ("npz", "images", "root", "tsv", "weights", "checkpoint", "architecture", "students", "recipe", "space")
+"""Entries that hold a file or folder; `StudySettings.resolved` keeps the last component of their path only."""
+
+SQLITE = "sqlite:///"
+
+
+@dataclass(frozen=True)
+class LadderSettings:
+    """The study's teacher assistants: ``assistants`` networks between the teacher ``of`` and the ``smallest`` size.
+
+    ``smallest`` is a parameter count; None means the smallest student that the space and the limits allow.
+    """
+
+    of: str
+    assistants: int = 2
+    spacing: str = "geometric"
+    smallest: int | None = None
+
+
+@dataclass(frozen=True)
+class SpaceSettings:
+    """Where students and recipes are searched: names in ``search_spaces/`` or paths of YAML files."""
+
+    students: str
+    recipe: str = "kd_basic"
+
+
+@dataclass(frozen=True)
+class BudgetSettings:
+    """``trials`` counts students, ``epochs`` is a student's full training; it may pause at each of ``rungs``."""
+
+    trials: int
+    epochs: int
+    rungs: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class SearchSettings:
+    """Which proposer, its seed (also the root of every other random number of the study), and its own options."""
+
+    proposer: str = "bayes"
+    seed: int = 0
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class TrainingSettings:
+    """How every student trains, whatever its recipe.
+
+    ``warmup`` and ``decay`` are shares of the run. ``views`` is how many augmented copies of the training set the view
+    bank holds; ``augment`` overrides the data set's defaults ({"crop_pad": pixels, "flip": bool}).
+    """
+
+    batch_size: int = 128
+    momentum: float = 0.9
+    warmup: float = 0.05
+    decay: float = 0.35
+    views: int = 8
+    augment: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class RunSettings:
+    """Where work runs: resources of one segment, its time limit in seconds, and a Ray cluster to join."""
+
+    workers: int = 2
+    cpus_per_trial: float = 1.0
+    gpus_per_trial: float = 0.0
+    timeout_s: float | None = None
+    address: str | None = None
+
+
+@dataclass(frozen=True)
+class RivalSettings:
+    """Hand-designed students shown beside the front, outside budget and front: ``trials`` sizes drawn from ``space``."""
+
+    space: str = "resnet_family"
+    trials: int = 4
+
+
+@dataclass(frozen=True)
+class StudySettings:
+    """A whole study, checked and with every default filled in.
+
+    ``data``: the source and its options as `autostudent.data.datasets.load` takes them. ``teachers``: specs by name as
+    `autostudent.teach.teachers.resolve` takes them; the first is the teacher that reports compare with.
+    ``objectives``: the measured quality first, then exact costs; names are those of `autostudent.records.Trial.values`
+    (the file's ``memory`` is ``memory_bytes`` here). ``retention``: whose weights are kept, "front" or "all".
+    ``store`` is an Optuna storage URL; ``artifacts`` a folder or file URL.
+    """
+
+    study: str
+    data: Mapping[str, Any]
+    teachers: Mapping[str, Mapping[str, Any]]
+    space: SpaceSettings
+    objectives: tuple[Objective, ...]
+    budget: BudgetSettings
+    store: str
+    artifacts: str
+    ladder: LadderSettings | None = None
+    search: SearchSettings = field(default_factory=SearchSettings)
+    training: TrainingSettings = field(default_factory=TrainingSettings)
+    run: RunSettings = field(default_factory=RunSettings)
+    rivals: RivalSettings | None = None
+    retention: str = "front"
+
+    @property
+    def teacher(self) -> str:
+        """Name of the teacher that reports compare with."""
+        return next(iter(self.teachers))
+
+    def resolved(self) -> dict[str, Any]:
+        """JSON mapping of everything that decides what the study finds, in the words of the study file.
+
+        Where things lie is not part of it: ``store`` and ``artifacts`` are left out, and a path counts by its last
+        component, so that a moved folder still resumes. What the files hold is for `autostudent.study` to add (data
+        fingerprint, teacher keys, the space itself).
+        """
+        whole = {name: value for name, value in dataclasses.asdict(self).items() if name not in ("store", "artifacts")}
+        whole["objectives"] = [objective.to_json() for objective in self.objectives]
+        placeless: dict[str, Any] = json.loads(json.dumps(without_places(whole)))
+        return placeless
+
+
+def without_places(value: Any) -> Any:
+    """``value`` with every entry of `LOCATIONS` cut to the last component of its path."""
+    if isinstance(value, Mapping):
+        return {
+            str(key): PurePath(entry).name if key in LOCATIONS and isinstance(entry, str) else without_places(entry)
+            for key, entry in value.items()
+        }
+    if isinstance(value, list | tuple):
+        return [without_places(entry) for entry in value]
+    return value
+
+
+def sqlite_file(url: str) -> Path | None:
+    """The file behind an SQLite URL, None for any other storage."""
+    return Path(url.removeprefix(SQLITE)) if url.startswith(SQLITE) else None
+
+
+def default_artifacts(store: str, study: str) -> str:
+    """Where assets go when the study does not say.
+
+    ``<folder>/<study>/study.db`` shares ``<folder>/assets`` with its neighbours, so that a later study finds the same
+    teachers; any other SQLite file has ``assets`` beside it.
+
+    Raises:
+        ConfigError: for a store that is not a file.
+    """
+    file = sqlite_file(store)
+    if file is None:
+        raise ConfigError("artifacts", None, "a folder or file:///… URL, because the store is not a local SQLite file")
+    folder = file.parent.parent if file.parent.name == study else file.parent
+    return str(folder / "assets")
