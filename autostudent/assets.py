@@ -6,7 +6,7 @@ Two kinds live under one root:
 * **Entries** are made once for a key, the digest of everything that determines them (teachers, knowledge): a folder
   with files and a ``manifest.json`` that holds their checksums. Whoever needs the same thing finds it again.
 
-Every write goes to a temporary name in the same folder, is flushed to disk and renamed; a reader never sees half a file.
+Every write goes to a temporary name in the same folder, is flushed to disk and renamed; no reader sees half a file.
 """
 
 from __future__ import annotations
@@ -136,7 +136,7 @@ class Entry:
         write_atomic(self.folder / name, data)
 
     def commit(self, files: Mapping[str, bytes], about: Mapping[str, Any]) -> None:
-        """Writes the last ``files`` and then the manifest, with ``about`` and the checksum of every file in the folder."""
+        """Writes the last ``files`` and then the manifest: ``about``, and the checksum of every file in the folder."""
         for name, data in files.items():
             self.write(name, data)
         kept = [path for path in sorted(self.folder.iterdir()) if path.is_file() and not path.name.startswith(".")]

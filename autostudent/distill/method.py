@@ -40,7 +40,7 @@ def hp(
     choices: Sequence[Any] = (),
     doc: str = "",
 ) -> Any:
-    """A dataclass field that is a hyperparameter, with its allowed range (``low``, ``high``, ``log``) or ``choices``."""
+    """A dataclass field that is a hyperparameter, with its range (``low``, ``high``, ``log``) or its ``choices``."""
     metadata = {"low": low, "high": high, "log": log, "choices": tuple(choices), "doc": doc}
     return dataclasses.field(default=default, metadata={"hp": metadata})
 
@@ -96,7 +96,7 @@ class Method(ABC):
         """A change of the batch that depends on the student's progress; augmentation belongs to the view bank."""
         return batch
 
-    def adapt(self, probe: Probe, state: State) -> None:
+    def adapt(self, probe: Probe, state: State) -> None:  # noqa: B027 (an optional verb: doing nothing is its default)
         """Moves what is not moved by the gradient step, in place in ``state``."""
 
 

@@ -92,7 +92,7 @@ class Needs:
 
     ``teachers``: least and most number of frozen teachers (None: any). ``access``: the deepest look into a teacher
     that is needed (one of `ACCESS`). ``taps``: names needed of student and teachers. ``meta``: a held-out part of the
-    training set. ``derived``: names of per-sample facts about the teachers. ``live``: cached teacher outputs will not do.
+    training set. ``derived``: names of per-sample facts about the teachers. ``live``: cached outputs will not do.
     """
 
     teachers: tuple[int, int | None] = (0, 0)
@@ -189,8 +189,8 @@ class Stage:
 
     ``roles`` learn; roles of earlier stages stay available as frozen sources under their names. ``order``: "joint" (one
     backward pass on the sum) or "alternate" (each role in turn sees the others' updated outputs). ``schedule``:
-    "run" (the learning-rate schedule spans the plan) or "stage" (it restarts in this stage). ``metric_valid``: False when
-    the student is not yet trained for its task.
+    "run" (the learning-rate schedule spans the plan) or "stage" (it restarts in this stage). ``metric_valid``: False
+    when the student is not yet trained for its task.
     """
 
     roles: tuple[Role, ...]

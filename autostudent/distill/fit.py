@@ -1,0 +1,476 @@
+"""The one training loop: any method, any roles, in segments that can be cut anywhere.
+
+`Fit` holds everything that a training changes. `Fit.save` writes it, `Fit.restore` reads it back, and a training that
+was cut at any epoch ends bit for bit like one that was not (on CPU, with one thread): random draws are functions of
+(seed, purpose, step), never of how often a generator was used.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from autostudent.distill import checkpoint
+from autostudent.distill.method import Method
+from autostudent.distill.optim import Optim, anneal_steps, decayed
+from autostudent.distill.types import (
+    Batch,
+    CopyOf,
+    NetworkInfo,
+    Output,
+    Probe,
+    Role,
+    Spec,
+    Stage,
+    State,
+    TeacherCopy,
+    TopOf,
+    View,
+)
+from autostudent.errors import AutostudentError, ConfigError
+
+META_BATCH = 1000  # samples of the meta split in one call of `Probe.meta`, the size that AMAL uses
+
+
+class Diverged(AutostudentError):
+    """The loss is no longer a finite number."""
+
+
+class Bank(Protocol):
+    """Augmented views of the training pictures (see `autostudent.data.views.ViewBank`)."""
+
+    views: int
+
+    def view(self, number: int) -> Tensor: ...
+
+    def plain(self) -> Tensor: ...
+
+
+@dataclass(frozen=True)
+class Source:
+    """A frozen teacher: ``outputs`` gives what it says of a batch, from a cache or live.
+
+    ``module`` is the live network (for heads, taps and tops) and ``fresh`` builds an untrained one of its architecture
+    from a seed; both are None for a black box.
+    """
+
+    info: NetworkInfo
+    outputs: Callable[[Batch, Sequence[str]], Output]
+    module: nn.Module | None = None
+    fresh: Callable[[int], nn.Module] | None = None
+
+
+@dataclass(frozen=True)
+class Job:
+    """All that a training needs. ``labels``: ``(N,)``; ``meta``: positions held out of training, used when the method
+    needs them; ``facts``: per-sample facts, ``(N, …)`` each; ``images`` turns stored pictures into network input."""
+
+    student: Callable[[int], nn.Module]
+    method: Method
+    sources: tuple[Source, ...]
+    bank: Bank
+    labels: Tensor
+    classes: int
+    optim: Optim
+    seed: int
+    images: Callable[[Tensor], Tensor]
+    meta: Tensor | None = None
+    facts: Mapping[str, Tensor] = field(default_factory=dict)
+    device: torch.device = field(default_factory=lambda: torch.device("cpu"))
+
+
+def derive_seed(*parts: object) -> int:
+    """A 63-bit seed that is a function of its arguments."""
+    return int.from_bytes(hashlib.sha256(repr(parts).encode()).digest()[:8], "big") >> 1
+
+
+def generator(*parts: object) -> torch.Generator:
+    """A CPU generator seeded by `derive_seed`."""
+    return torch.Generator().manual_seed(derive_seed(*parts))
+
+
+def network_info(name: str, module: nn.Module, classes: int) -> NetworkInfo:
+    """What methods may know of a built network."""
+    params = sum(parameter.numel() for parameter in module.parameters())
+    return NetworkInfo(name, classes, params, int(module.width), dict(module.taps))  # type: ignore[arg-type]
+
+
+def check_needs(method: Method, job: Job) -> None:
+    """Raises `ConfigError` when the job cannot give what the method needs."""
+    needs, name = method.needs, type(method).__name__
+    least, most = needs.teachers
+    count = len(job.sources)
+    if count < least or (most is not None and count > most):
+        allowed = f"exactly {least}" if least == most else f"at least {least}" if most is None else f"{least} to {most}"
+        raise ConfigError(f"method {name}", f"{count} teachers", f"{allowed} teachers")
+    if needs.access in ("taps", "heads") and any(source.module is None for source in job.sources):
+        raise ConfigError(f"method {name}", "a black-box teacher", f"teachers that give {needs.access}")
+    if needs.meta and (job.meta is None or len(job.meta) == 0):
+        raise ConfigError(f"method {name}", "no meta split", "data with a meta split (data.meta > 0)")
+    missing = [fact for fact in needs.derived if fact not in job.facts]
+    if missing:
+        raise ConfigError(f"method {name}", f"no {', '.join(missing)}", "derived facts prepared before training")
+
+
+class Fit:
+    """A training in progress. ``epoch`` counts finished epochs of the student; ``seconds`` is the cost ledger."""
+
+    def __init__(self, job: Job) -> None:
+        check_needs(job.method, job)
+        self.job = job
+        self.epoch = 0
+        self.step = 0
+        self.stage_number = -1
+        self.seconds: dict[str, float] = {"student": 0.0, "private": 0.0}
+        self.networks: dict[str, nn.Module] = {}
+        self.states: dict[str, State] = {}
+        self.optimizers: dict[str, torch.optim.SGD] = {}
+        held = job.meta if job.method.needs.meta and job.meta is not None else torch.empty(0, dtype=torch.long)
+        keep = torch.ones(len(job.labels), dtype=torch.bool)
+        keep[held] = False
+        self.positions, self.held = keep.nonzero().flatten(), held
+        self.steps_per_epoch = -(-len(self.positions) // job.optim.batch_size)
+        self.total = self.steps_per_epoch * job.optim.epochs
+        self._anneal: tuple[int, int, float] | None = None  # first step, steps, factor at the first step
+        probe = self._new_network("student", "student")
+        teachers = tuple(source.info for source in job.sources)
+        info = network_info("student", probe, job.classes)
+        self.spec = Spec(info, teachers, job.classes, len(job.labels), job.seed)
+        self.plan = job.method.plan(self.spec)
+        self.stage_ends = self._stage_ends()
+        self.networks["student"] = probe
+        self._enter(0)
+
+    # ---- stages and roles -------------------------------------------------------------------------------------------
+
+    def _stage_ends(self) -> tuple[int, ...]:
+        """Epochs at which the stages end; every stage has at least one."""
+        ends, share = [], 0.0
+        for number, stage in enumerate(self.plan.stages):
+            share += stage.epochs
+            left = len(self.plan.stages) - number - 1
+            ends.append(min(max(round(share * self.job.optim.epochs), number + 1), self.job.optim.epochs - left))
+        ends[-1] = self.job.optim.epochs
+        return tuple(ends)
+
+    @property
+    def stage(self) -> Stage:
+        """The stage that trains now."""
+        return self.plan.stages[self.stage_number]
+
+    def _enter(self, number: int) -> None:
+        """Makes the networks, states and optimisers of a stage; roles of earlier stages stay as frozen sources."""
+        ended = {name: network.state_dict() for name, network in self.networks.items()} if number else {}
+        self.stage_number = number
+        self.optimizers = {}
+        for role in self.stage.roles:
+            if number or role.name not in self.networks:
+                self.networks[role.name] = self._new_network(role.name, role.model)
+            network = self.networks[role.name]
+            if role.start.startswith("role:"):
+                network.load_state_dict(ended[role.start.removeprefix("role:")])
+            with torch.random.fork_rng(devices=[]):
+                torch.manual_seed(derive_seed(self.job.seed, "state", role.name, number))
+                state = self._method(role).init(self.spec).to(self.job.device)
+            self.states[role.name] = state
+            self.optimizers[role.name] = self._optimizer(role, network, state)
+        active = {role.name for role in self.stage.roles}
+        for name, network in self.networks.items():
+            network.train(name in active).requires_grad_(name in active)
+
+    def _method(self, role: Role) -> Method:
+        return self.job.method if role.method is None else role.method
+
+    def _new_network(self, name: str, model: object) -> nn.Module:
+        seed = derive_seed(self.job.seed, "network", name, self.stage_number)
+        network: nn.Module
+        match model:
+            case "student" | CopyOf():
+                network = self.job.student(derive_seed(self.job.seed, "network") if name == "student" else seed)
+            case TeacherCopy(teacher):
+                fresh = self.job.sources[teacher].fresh
+                if fresh is None:
+                    raise ConfigError("method", type(self.job.method).__name__, "a teacher of known architecture")
+                network = fresh(seed)
+            case TopOf(teacher, tap):
+                module = self.job.sources[teacher].module
+                if module is None or not hasattr(module, "top"):
+                    raise ConfigError("method", type(self.job.method).__name__, "a teacher that can be cut at a tap")
+                with torch.random.fork_rng(devices=[]):
+                    torch.manual_seed(seed)
+                    network = module.top(tap)  # type: ignore[operator]
+            case _:
+                raise TypeError(f"role {name}: unknown model {model!r}")
+        return network.to(self.job.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+    def _optimizer(self, role: Role, network: nn.Module, state: State) -> torch.optim.SGD:
+        optim = self.job.optim
+        decay = optim.weight_decay if role.weight_decay is None else role.weight_decay
+        heavy, light = decayed(network)
+        learned = [parameter for parameter in state.parameters() if parameter.requires_grad]
+        groups = [(heavy, decay), (light, 0.0), (learned, decay)]
+        return optim.sgd(
+            [{"params": list(p), "weight_decay": w, "scale": role.lr_scale} for p, w in groups if p],
+            self.job.device,
+        )
+
+    # ---- one step ---------------------------------------------------------------------------------------------------
+
+    @property
+    def progress(self) -> float:
+        """Share of the full training that is done."""
+        return self.step / self.total
+
+    @property
+    def lr(self) -> float:
+        """The learning rate of the next step."""
+        if self._anneal is not None:
+            first, steps, factor = self._anneal
+            return self.job.optim.lr * factor * (1.0 - (self.step - first + 1) / (steps + 1))
+        if self.stage.schedule == "run":
+            return self.job.optim.lr * self.job.optim.factor(self.progress)
+        first_epoch = self.stage_ends[self.stage_number - 1] if self.stage_number else 0
+        length = (self.stage_ends[self.stage_number] - first_epoch) * self.steps_per_epoch
+        return self.job.optim.lr * self.job.optim.factor((self.step - first_epoch * self.steps_per_epoch) / length)
+
+    def _batches(self, epoch: int) -> Iterator[Batch]:
+        """The mini-batches of an epoch, nearly equal in size."""
+        number = epoch % self.job.bank.views
+        pictures = self.job.bank.view(number)
+        order = self.positions[torch.randperm(len(self.positions), generator=generator(self.job.seed, "order", epoch))]
+        for index in order.tensor_split(self.steps_per_epoch):
+            yield self._batch(pictures, index, number)
+
+    def _batch(self, pictures: Tensor, index: Tensor, view: int | None) -> Batch:
+        images = self.job.images(pictures[index]).to(self.job.device)
+        return Batch(images, self._targets(index), index, view)
+
+    def _targets(self, index: Tensor) -> Tensor:
+        smoothing, classes = self.job.optim.smoothing, self.job.classes
+        onehot = F.one_hot(self.job.labels[index], classes).to(self.job.device, torch.float32)
+        return onehot if smoothing == 0 else onehot * (1 - smoothing) + smoothing / classes
+
+    def _forward(self, role: Role, batch: Batch, taps: Sequence[str]) -> Output:
+        x = batch.x
+        if role.input != "batch":
+            where, tap = role.input.removeprefix("teacher:").split(".", 1)
+            x = self.job.sources[int(where)].outputs(dataclasses.replace(batch, view=None), (tap,)).taps[tap]
+        with torch.autocast(self.job.device.type, torch.bfloat16, enabled=self.job.device.type == "cuda"):
+            network = self.networks[role.name]
+            if not taps:
+                return Output(network(x).float())
+            logits, tapped = network.features(x, taps)  # type: ignore[operator]
+        return Output(logits.float(), {name: tap.float() for name, tap in tapped.items()})
+
+    def _sources(self, role: Role, batch: Batch, peers: Mapping[str, Output]) -> tuple[tuple[Output, ...], tuple]:
+        """Outputs and heads of all that a role learns from, in order."""
+        method, outputs, heads = self._method(role), [], []
+        for name in role.learns_from:
+            if name == "teachers":
+                wanted = batch if not method.needs.live else dataclasses.replace(batch, view=None)
+                for source in self.job.sources:
+                    outputs.append(source.outputs(wanted, method.needs.taps))
+                    heads.append(getattr(source.module, "head", None))
+            elif name in peers:
+                outputs.append(peers[name].detach())
+                heads.append(getattr(self.networks[name], "head", None))
+            else:  # a role of an earlier stage, frozen
+                with torch.no_grad():
+                    outputs.append(self._forward(Role(name), batch, method.needs.taps))
+                heads.append(getattr(self.networks[name], "head", None))
+        return tuple(outputs), tuple(heads)
+
+    def _view(self, role: Role, batch: Batch, own: Output, peers: Mapping[str, Output]) -> View:
+        outputs, heads = self._sources(role, batch, peers)
+        facts = {name: fact[batch.index] for name, fact in self.job.facts.items()}
+        return View(batch, own, outputs, self.progress, self.lr, None, heads, facts)
+
+    def _objective(self, role: Role, view: View) -> Tensor:
+        """mean over the batch of (label weight x cross-entropy + the method's loss)."""
+        method, state = self._method(role), self.states[role.name]
+        labels = F.cross_entropy(view.logits, view.batch.target, reduction="none")
+        total = method.label_weight(view, state) * labels + method.loss(view, state)
+        assert total.shape == (len(view.batch.index),), f"{type(method).__name__} gave {tuple(total.shape)}, not (B,)"
+        return total.mean()
+
+    def _update(self, roles: Sequence[Role]) -> None:
+        for role in roles:
+            optimizer = self.optimizers[role.name]
+            for group in optimizer.param_groups:
+                group["lr"] = self.lr * group["scale"]
+            optimizer.step()
+            optimizer.zero_grad(set_to_none=True)
+
+    def _train_step(self, batch: Batch) -> Tensor:
+        """One step of all roles; returns the student's objective, not yet read from the device."""
+        batch = self.job.method.transform(batch, generator(self.job.seed, "transform", self.step))
+        roles, started = self.stage.roles, time.perf_counter()
+        spent: dict[str, float] = {}
+        outputs: dict[str, Output] = {}
+        reported = torch.zeros(())
+        joint = self.stage.order == "joint"
+        for role in roles:
+            with torch.set_grad_enabled(joint or role is roles[0]):
+                outputs[role.name] = self._forward(role, batch, self._method(role).needs.taps)
+            now = time.perf_counter()
+            spent[role.name], started = now - started, now
+        if joint:
+            losses = [self._objective(role, self._view(role, batch, outputs[role.name], outputs)) for role in roles]
+            torch.stack(losses).sum().backward() if len(losses) > 1 else losses[0].backward()
+            self._update(roles)
+            reported = losses[0].detach()
+        else:
+            for number, role in enumerate(roles):
+                if number:  # its own output under gradient again, the others' after their update
+                    outputs = {name: out.detach() for name, out in outputs.items()}
+                    with torch.no_grad():
+                        before = roles[number - 1]
+                        outputs[before.name] = self._forward(before, batch, self._method(before).needs.taps)
+                    outputs[role.name] = self._forward(role, batch, self._method(role).needs.taps)
+                loss = self._objective(role, self._view(role, batch, outputs[role.name], outputs))
+                loss.backward()
+                self._update([role])
+                reported = loss.detach() if role.name == "student" else reported
+        rest = time.perf_counter() - started
+        whole = sum(spent.values())
+        for role in roles:
+            column = "student" if role.name == "student" else "private"
+            self.seconds[column] += spent[role.name] * (1 + rest / whole)
+        self.step += 1
+        return reported
+
+    # ---- adapt ------------------------------------------------------------------------------------------------------
+
+    def _adapt_due(self, method: Method) -> bool:
+        cadence = method.cadence
+        if self.step == 0:
+            return cadence.start
+        if cadence.every <= 0:
+            return False
+        return int(self.step / self.total / cadence.every) > int((self.step - 1) / self.total / cadence.every)
+
+    def _adapt(self) -> None:
+        """Lets every role's method move what the gradient does not move."""
+        for role in self.stage.roles:
+            method = self._method(role)
+            if not self._adapt_due(method):
+                continue
+            started = time.perf_counter()
+            network = self.networks[role.name].eval()
+            with torch.no_grad():
+                method.adapt(self._probe(role), self.states[role.name])
+            network.train()
+            self.seconds["private"] += time.perf_counter() - started
+
+    def _probe(self, role: Role) -> Probe:
+        taps = (*self._method(role).needs.taps, "penultimate")
+        calls = iter(range(1_000_000))
+
+        def train(count: int) -> list[View]:
+            views = []
+            for batch in self._batches(self.epoch):
+                own = self._forward(role, batch, taps)
+                views.append(self._view(role, batch, own, {}))
+                if len(views) == count:
+                    break
+            return views
+
+        def meta() -> View:
+            draw = generator(self.job.seed, "meta", self.step, next(calls))
+            index = self.held[torch.randperm(len(self.held), generator=draw)[:META_BATCH]]
+            batch = self._batch(self.job.bank.plain(), index, None)
+            return View(batch, self._forward(role, batch, taps), (), self.progress, self.lr)
+
+        return Probe(train, meta, self.progress, self.lr, generator(self.job.seed, "adapt", self.step))
+
+    # ---- segments ---------------------------------------------------------------------------------------------------
+
+    @property
+    def student(self) -> nn.Module:
+        """The student that counts, in training mode."""
+        return self.networks["student"]
+
+    @property
+    def metric_valid(self) -> bool:
+        """Whether the student has begun to be trained for its task."""
+        reached = [self.plan.stages[n] for n in range(self.stage_number + 1)]
+        return any(stage.metric_valid and any(role.name == "student" for role in stage.roles) for stage in reached)
+
+    def run(self, until_epoch: int, on_epoch: Callable[[int], None] | None = None) -> None:
+        """Trains until ``until_epoch`` epochs are done. Raises `Diverged` when the loss is not finite."""
+        while self.epoch < until_epoch:
+            if self.epoch == self.stage_ends[self.stage_number]:
+                self._enter(self.stage_number + 1)
+            losses = []
+            for batch in self._batches(self.epoch):
+                self._adapt()
+                losses.append(self._train_step(batch))
+            loss = float(torch.stack(losses).mean())
+            if loss != loss or abs(loss) == float("inf"):
+                raise Diverged(f"the loss is {loss} in epoch {self.epoch + 1}")
+            self.epoch += 1
+            if on_epoch is not None:
+                on_epoch(self.epoch)
+
+    def annealed(self) -> nn.Module:
+        """The student as a rung scores it, in eval mode: a copy whose learning rate fell to zero over a few steps.
+
+        At the end of the training these are the student's own weights.
+        """
+        if self.epoch >= self.job.optim.epochs or not self.metric_valid:
+            return self.student.eval()
+        started = time.perf_counter()
+        copy = Fit.restore(self.job, self.save())
+        if copy.epoch == copy.stage_ends[copy.stage_number]:
+            copy._enter(copy.stage_number + 1)
+        steps = min(anneal_steps(copy.total), copy.total - copy.step)
+        copy._anneal = (copy.step, steps, copy.lr / copy.job.optim.lr)
+        for batch in copy._endless():
+            copy._train_step(batch)
+            steps -= 1
+            if not steps:
+                break
+        self.seconds["rung"] = self.seconds.get("rung", 0.0) + time.perf_counter() - started
+        return copy.student.eval()
+
+    def _endless(self) -> Iterator[Batch]:
+        epoch = self.epoch
+        while True:
+            yield from self._batches(epoch)
+            epoch += 1
+
+    def save(self) -> bytes:
+        """Everything that the training changed, as safetensors bytes."""
+        meta = {
+            "epoch": self.epoch,
+            "step": self.step,
+            "stage": self.stage_number,
+            "seconds": self.seconds,
+            "total": self.total,
+            "views": self.job.bank.views,
+        }
+        return checkpoint.pack(self.networks, self.states, self.optimizers, meta)
+
+    @classmethod
+    def restore(cls, job: Job, data: bytes) -> Fit:
+        """The training that `save` wrote, for the same job."""
+        fit = cls(job)
+        tensors, meta = checkpoint.unpack(data)
+        if meta["total"] != fit.total or meta["views"] != job.bank.views:
+            raise AutostudentError(
+                f"the checkpoint is of a run of {meta['total']} steps over {meta['views']} views; "
+                f"this one has {fit.total} steps over {job.bank.views}"
+            )
+        for number in range(1, meta["stage"] + 1):
+            fit._enter(number)
+        checkpoint.load(tensors, fit.networks, fit.states, fit.optimizers)
+        fit.epoch, fit.step, fit.seconds = meta["epoch"], meta["step"], dict(meta["seconds"])
+        return fit

@@ -1,0 +1,118 @@
+"""Small real networks and banks for tests of the training loop."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor, nn
+
+from autostudent.distill.fit import Job, Source, network_info
+from autostudent.distill.method import Method
+from autostudent.distill.optim import Optim
+from autostudent.distill.types import Batch, Output
+
+
+class ToyNet(nn.Module):
+    """A convolution with batch norm, a pooled penultimate tap and a linear head."""
+
+    def __init__(self, seed: int, width: int = 8, classes: int = 3) -> None:
+        super().__init__()
+        with torch.random.fork_rng():
+            torch.manual_seed(seed)
+            self.conv = nn.Conv2d(1, width, 3, padding=1)
+            self.norm = nn.BatchNorm2d(width)
+            self.linear = nn.Linear(width, classes)
+        self.width = width
+        self.taps: Mapping[str, tuple[int, int]] = {"stage1": (width, 1), "penultimate": (width, 0)}
+
+    def features(self, x: Tensor, taps: Sequence[str]) -> tuple[Tensor, dict[str, Tensor]]:
+        stage1 = torch.relu(self.norm(self.conv(x)))
+        pooled = stage1.mean((2, 3))
+        every = {"stage1": stage1, "penultimate": pooled}
+        return self.linear(pooled), {name: every[name] for name in taps}
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.features(x, ())[0]
+
+    def head(self, penultimate: Tensor) -> Tensor:
+        return self.linear(penultimate)
+
+    def top(self, tap: str) -> nn.Module:
+        assert tap == "stage1"
+        return Top(self.width, self.linear.out_features)
+
+
+class Top(nn.Module):
+    """What is above "stage1" of a `ToyNet`, freshly initialised."""
+
+    def __init__(self, width: int, classes: int) -> None:
+        super().__init__()
+        self.width = width
+        self.taps = {"penultimate": (width, 0)}
+        self.linear = nn.Linear(width, classes)
+
+    def features(self, x: Tensor, taps: Sequence[str]) -> tuple[Tensor, dict[str, Tensor]]:
+        pooled = x.mean((2, 3))
+        return self.linear(pooled), {"penultimate": pooled} if "penultimate" in taps else {}
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.features(x, ())[0]
+
+    def head(self, penultimate: Tensor) -> Tensor:
+        return self.linear(penultimate)
+
+
+class ToyBank:
+    """Views are shifted copies of the same pictures."""
+
+    def __init__(self, x: Tensor, views: int) -> None:
+        self.x, self.views = x, views
+
+    def view(self, number: int) -> Tensor:
+        return self.x.roll(number % 3 - 1, dims=-1)
+
+    def plain(self) -> Tensor:
+        return self.x
+
+
+def toy_data(samples: int = 48, classes: int = 3, seed: int = 0) -> tuple[Tensor, Tensor]:
+    """Pictures ``(N, 1, 6, 6)`` uint8 whose brightness pattern depends on the label, and labels ``(N,)``."""
+    draw = torch.Generator().manual_seed(seed)
+    y = torch.arange(samples) % classes
+    x = torch.randint(0, 120, (samples, 1, 6, 6), generator=draw)
+    for label in range(classes):
+        x[y == label, :, label * 2 : label * 2 + 2] += 130
+    return x.to(torch.uint8), y
+
+
+def toy_source(seed: int, name: str = "main", width: int = 12) -> Source:
+    """A live frozen teacher."""
+    network = ToyNet(seed, width).eval().requires_grad_(False)
+
+    @torch.no_grad()
+    def outputs(batch: Batch, taps: Sequence[str]) -> Output:
+        logits, tapped = network.features(batch.x, taps)
+        return Output(logits, tapped)
+
+    return Source(network_info(name, network, 3), outputs, network, lambda s: ToyNet(s, width))
+
+
+def toy_job(method: Method, teachers: int = 1, epochs: int = 9, seed: int = 5, **optim: float) -> Job:
+    """A complete job for ``method`` on toy data; every derived fact that a shipped method knows is there."""
+    x, y = toy_data()
+    ranks = torch.linspace(0, 1, len(y))
+    agreement = torch.arange(len(y)) % max(teachers, 1)
+    return Job(
+        student=lambda s: ToyNet(s, 4),
+        method=method,
+        sources=tuple(toy_source(100 + n, f"t{n}", 12 - 2 * n) for n in range(teachers)),
+        bank=ToyBank(x, epochs),
+        labels=y,
+        classes=3,
+        optim=Optim(epochs=epochs, batch_size=16, lr=0.1, **optim),  # type: ignore[arg-type]
+        seed=seed,
+        images=lambda pictures: pictures.float() / 255,
+        meta=torch.arange(0, len(y), 5),
+        facts={"difficulty": ranks, "ladder_agreement": agreement},
+    )

@@ -1,0 +1,193 @@
+"""The training loop: cuts change nothing, roles and stages behave as planned, divergence is named."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+
+import pytest
+import torch
+from torch import Tensor
+
+from autostudent.distill.fit import Diverged, Fit, derive_seed
+from autostudent.distill.method import Method
+from autostudent.distill.types import CopyOf, Needs, Plan, Role, Spec, Stage, State, TeacherCopy, TopOf, View
+from autostudent.errors import AutostudentError, ConfigError
+from autostudent.testing.toys import ToyNet, toy_job
+
+
+@dataclass(frozen=True)
+class Labels(Method):
+    def loss(self, view: View, state: State) -> Tensor:
+        return torch.zeros(len(view.batch.index))
+
+
+@dataclass(frozen=True)
+class Match(Method):
+    """Squared distance to the mean of the sources."""
+
+    @property
+    def needs(self) -> Needs:
+        return Needs(teachers=(1, None), access="logits")
+
+    def loss(self, view: View, state: State) -> Tensor:
+        target = torch.stack(view.teacher_logits).mean(0)
+        return (view.logits - target).square().mean(1)
+
+
+@dataclass(frozen=True)
+class Roles(Match):
+    """Any plan, with `Match` as everybody's loss."""
+
+    stages: tuple[Stage, ...] = ()
+
+    def plan(self, spec: Spec) -> Plan:
+        return Plan(self.stages)
+
+
+PLANS = {
+    "peer": (
+        Stage(
+            (Role("student", learns_from=("peer",)), Role("peer", CopyOf("student"), ("student",))),
+        ),
+    ),
+    "alternate": (
+        Stage(
+            (Role("student", learns_from=("teachers", "peer")), Role("peer", CopyOf("student"), ("student",))),
+            order="alternate",
+        ),
+    ),
+    "learning teacher": (
+        Stage((Role("student", learns_from=("coach",)), Role("coach", TeacherCopy(), ("student",), method=Labels()))),
+    ),
+    "bridge": (
+        Stage(
+            (
+                Role("student", learns_from=("bridge",)),
+                Role("bridge", TopOf(0, "stage1"), ("teachers", "student"), input="teacher:0.stage1"),
+            )
+        ),
+    ),
+    "generations": (
+        Stage((Role("first", CopyOf("student")),), epochs=0.4, schedule="stage", metric_valid=False),
+        Stage((Role("student", learns_from=("first",)),), epochs=0.6, schedule="stage"),
+    ),
+}
+
+
+def same(a: torch.nn.Module, b: torch.nn.Module) -> bool:
+    return all(torch.equal(x, y) for x, y in zip(a.state_dict().values(), b.state_dict().values(), strict=True))
+
+
+@pytest.mark.parametrize("name", [*PLANS, "single", "labels"])
+def test_a_cut_training_ends_bit_for_bit_like_an_uncut_one(name: str) -> None:
+    method: Method = Roles(stages=PLANS[name]) if name in PLANS else Match() if name == "single" else Labels()
+    job = toy_job(method, teachers=0 if name == "labels" else 1)
+    whole = Fit(job)
+    whole.run(9)
+
+    cut = Fit(job)
+    for until in (1, 3, 9):
+        cut.run(until)
+        cut.annealed()
+        cut = Fit.restore(job, cut.save())
+
+    assert same(whole.student, cut.student)
+    assert cut.epoch == 9
+
+
+def test_training_learns_and_differs_by_seed() -> None:
+    job = toy_job(Labels(), teachers=0, epochs=12)
+    fit = Fit(job)
+    fit.run(12)
+    student = fit.annealed()
+    accuracy = (student(job.images(job.bank.plain())).argmax(1) == job.labels).float().mean()
+    other = Fit(dataclasses.replace(job, seed=6))
+    other.run(12)
+
+    assert accuracy > 0.9
+    assert not same(fit.student, other.student)
+
+
+def test_annealed_copy_leaves_the_training_alone_and_differs_from_raw_weights() -> None:
+    fit = Fit(toy_job(Labels(), teachers=0, epochs=9))
+    fit.run(3)
+    before = {name: tensor.clone() for name, tensor in fit.student.state_dict().items()}
+
+    scored = fit.annealed()
+
+    assert all(torch.equal(before[name], tensor) for name, tensor in fit.student.state_dict().items())
+    assert not same(scored, fit.student)
+    assert not scored.training
+
+
+def test_learning_rate_is_constant_in_the_middle_and_zero_at_the_end() -> None:
+    fit = Fit(toy_job(Labels(), teachers=0, epochs=9))
+    rates = []
+    for epoch in range(1, 10):
+        fit.run(epoch)
+        rates.append(fit.lr)
+
+    assert rates[0] == rates[3] == 0.1
+    assert rates[-1] == pytest.approx(0.0, abs=1e-12)
+    assert sorted(rates, reverse=True) == rates
+
+
+def test_frozen_teacher_is_never_changed() -> None:
+    job = toy_job(Match())
+    module = job.sources[0].module
+    assert module is not None
+    before = {name: tensor.clone() for name, tensor in module.state_dict().items()}
+
+    Fit(job).run(3)
+
+    assert all(torch.equal(before[name], tensor) for name, tensor in module.state_dict().items())
+
+
+def test_divergence_is_named() -> None:
+    job = toy_job(Labels(), teachers=0)
+    fit = Fit(dataclasses.replace(job, optim=dataclasses.replace(job.optim, lr=1e30)))
+
+    with pytest.raises(Diverged, match="epoch"):
+        fit.run(9)
+
+
+def test_missing_teachers_are_refused_before_training() -> None:
+    with pytest.raises(ConfigError, match="0 teachers"):
+        Fit(toy_job(Match(), teachers=0))
+
+
+def test_a_checkpoint_of_another_length_is_refused() -> None:
+    fit = Fit(toy_job(Labels(), teachers=0, epochs=9))
+    fit.run(1)
+
+    with pytest.raises(AutostudentError, match="steps"):
+        Fit.restore(toy_job(Labels(), teachers=0, epochs=10), fit.save())
+
+
+def test_private_cost_is_kept_apart() -> None:
+    fit = Fit(toy_job(Roles(stages=PLANS["peer"])))
+    fit.run(2)
+
+    assert fit.seconds["private"] > 0
+    assert fit.seconds["student"] > 0
+
+
+def test_generation_metrics_are_not_ranked_before_the_student_trains() -> None:
+    fit = Fit(toy_job(Roles(stages=PLANS["generations"])))
+    fit.run(1)
+    early = fit.metric_valid
+    fit.run(9)
+
+    assert (early, fit.metric_valid) == (False, True)
+
+
+def test_peers_start_from_different_weights() -> None:
+    fit = Fit(toy_job(Roles(stages=PLANS["peer"])))
+
+    assert not same(fit.networks["student"], fit.networks["peer"])
+    assert isinstance(fit.student, ToyNet)
+
+
+def test_seeds_are_functions_of_their_arguments() -> None:
+    assert derive_seed(1, "a") == derive_seed(1, "a") != derive_seed(1, "b")
