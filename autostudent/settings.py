@@ -90,7 +90,7 @@ class RunSettings:
 
 @dataclass(frozen=True)
 class RivalSettings:
-    """Hand-designed students shown beside the front, outside budget and front: ``trials`` sizes drawn from ``space``."""
+    """Hand-designed students of ``space``, shown on the page but outside budget and front; ``trials`` sizes of them."""
 
     space: str = "resnet_family"
     trials: int = 4
@@ -136,6 +136,7 @@ class StudySettings:
         """
         whole = {name: value for name, value in dataclasses.asdict(self).items() if name not in ("store", "artifacts")}
         whole["objectives"] = [objective.to_json() for objective in self.objectives]
+        whole["teacher"] = self.teacher
         placeless: dict[str, Any] = json.loads(json.dumps(without_places(whole)))
         return placeless
 

@@ -1,0 +1,153 @@
+"""The study file: YAML in, `autostudent.settings.StudySettings` out, every entry checked on the way.
+
+Unknown keys, wrong types and values out of range are `ConfigError`: the dotted path of the entry, what was given, what
+is allowed. ``${NAME}`` in a text entry is replaced by that environment variable; nothing else is expanded, and a study
+file holds no code.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from autostudent.config.checking import objectives, parse, teacher
+from autostudent.config.entries import StudyEntry
+from autostudent.errors import ConfigError, unknown_name
+from autostudent.settings import (
+    SQLITE,
+    LadderSettings,
+    RivalSettings,
+    RunSettings,
+    SearchSettings,
+    SpaceSettings,
+    StudySettings,
+    TrainingSettings,
+    default_artifacts,
+    sqlite_file,
+)
+from autostudent.space.yaml_loader import load_yaml
+
+if TYPE_CHECKING:
+    from autostudent.study import Study
+
+VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
+PATHS = ("npz", "images", "root", "weights", "checkpoint", "architecture")
+
+
+def override(raw: dict[str, Any], assignments: Sequence[str]) -> dict[str, Any]:
+    """``raw`` with every ``key.path=value`` of ``--set`` applied; values are read as YAML."""
+    for assignment in assignments:
+        key, equals, text = assignment.partition("=")
+        if not equals or not key:
+            raise ConfigError("--set", assignment, "key=value, for example data.npz=FILE or budget.trials=100")
+        *parents, last = key.split(".")
+        node = raw
+        for parent in parents:
+            if node.get(parent) is None:
+                node[parent] = {}
+            node = node[parent]
+            if not isinstance(node, dict):
+                raise ConfigError("--set", assignment, f"a key below a mapping; {parent} holds {node!r}")
+        node[last] = load_yaml(f"value: {text}")["value"]
+    return raw
+
+
+def substitute(value: Any, path: str = "") -> Any:
+    """``value`` with ``${NAME}`` in every text replaced by the environment variable of that name."""
+    if isinstance(value, Mapping):
+        return {key: substitute(entry, f"{path}.{key}" if path else str(key)) for key, entry in value.items()}
+    if isinstance(value, list):
+        return [substitute(entry, f"{path}.{position}") for position, entry in enumerate(value)]
+    if not isinstance(value, str):
+        return value
+    for name in VARIABLE.findall(value):
+        if name not in os.environ:
+            wanted = f"the environment variable {name} to be set, or --set {path}=VALUE"
+            raise ConfigError(path, value, wanted)
+    return VARIABLE.sub(lambda found: os.environ[found[1]], value)
+
+
+def absolute(value: Any) -> Any:
+    """``value`` with every relative path made absolute from the current directory."""
+    if isinstance(value, Mapping):
+        return {
+            key: place(entry) if key in PATHS and isinstance(entry, str) else absolute(entry)
+            for key, entry in value.items()
+        }
+    return value
+
+
+def place(path: str) -> str:
+    """A path or file URL, absolute; other URLs as they are."""
+    return path if "://" in path else str(Path(path).expanduser().absolute())
+
+
+def named_or_placed(name: str) -> str:
+    """A space by its name, or the absolute path of its file."""
+    return place(name) if name.endswith((".yaml", ".yml")) or os.sep in name else name
+
+
+def read(path: str | Path, assignments: Sequence[str] = ()) -> dict[str, Any]:
+    """The study file as a mapping, with overrides and environment variables filled in but nothing checked."""
+    file = Path(path)
+    if not file.is_file():
+        raise ConfigError("study file", str(path), "an existing YAML file")
+    raw = load_yaml(file)
+    if not isinstance(raw, dict):
+        raise ConfigError("study file", str(path), "a mapping with study, data, teachers, space, objectives, budget")
+    filled: dict[str, Any] = substitute(override(raw, assignments))
+    return filled
+
+
+def load_settings(path: str | Path, assignments: Sequence[str] = (), *, store: str | None = None) -> StudySettings:
+    """The checked settings of a study file.
+
+    Args:
+        path: the YAML file.
+        assignments: ``key.path=value`` overrides, as given with ``--set``.
+        store: a storage URL instead of the file's.
+
+    Raises:
+        ConfigError: for anything that is missing, unknown, of the wrong type or out of range.
+    """
+    raw = read(path, assignments)
+    if store is not None:
+        raw["store"] = store
+    return build(raw)
+
+
+def build(raw: Mapping[str, Any]) -> StudySettings:
+    """The checked settings of a study given as a mapping (see `load_settings`)."""
+    entry = parse(StudyEntry, raw)
+    teachers = {name: absolute(teacher(name, spec)) for name, spec in entry.teachers.items()}
+    if entry.ladder is not None and entry.ladder.of not in teachers:
+        raise unknown_name("ladder.of", entry.ladder.of, teachers)
+    url = entry.store or f"{SQLITE}runs/{entry.study}/study.db"
+    file = sqlite_file(url)
+    url = url if file is None else f"{SQLITE}{file.expanduser().absolute()}"
+    return StudySettings(
+        study=entry.study,
+        data=absolute(entry.data.model_dump(exclude_none=True)),
+        teachers=teachers,
+        space=SpaceSettings(named_or_placed(entry.space.students), named_or_placed(entry.space.recipe)),
+        objectives=objectives(entry.objectives),
+        budget=entry.budget.settings(),
+        store=url,
+        artifacts=place(entry.artifacts) if entry.artifacts else default_artifacts(url, entry.study),
+        ladder=LadderSettings(**entry.ladder.model_dump()) if entry.ladder else None,
+        search=SearchSettings(**entry.search.model_dump()),
+        training=TrainingSettings(**entry.training.model_dump(exclude_none=True)),
+        run=RunSettings(**{"timeout_s" if k == "timeout" else k: v for k, v in entry.run.model_dump().items()}),
+        rivals=RivalSettings(named_or_placed(entry.rivals.space), entry.rivals.trials) if entry.rivals else None,
+        retention=entry.retention,
+    )
+
+
+def load_study(path: str | Path, assignments: Sequence[str] = (), *, store: str | None = None) -> Study:
+    """The study of a YAML file, ready for ``.check()``, ``.run()`` and ``.front()`` (see `load_settings`)."""
+    from autostudent.study import Study
+
+    return Study(load_settings(path, assignments, store=store))

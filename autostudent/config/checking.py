@@ -1,0 +1,112 @@
+"""From plain mappings to checked entries, with errors in this package's words."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, TypeVar, get_args
+
+from pydantic import BaseModel, ValidationError
+
+from autostudent.config.entries import (
+    CheckpointTeacher,
+    ObjectiveEntry,
+    PluginTeacher,
+    TorchvisionTeacher,
+    TrainedTeacher,
+)
+from autostudent.errors import ConfigError, unknown_name
+from autostudent.records import Objective
+
+TEACHERS: dict[str, type[BaseModel]] = {
+    "plugin": PluginTeacher,
+    "checkpoint": CheckpointTeacher,
+    "torchvision": TorchvisionTeacher,
+    "resnet": TrainedTeacher,
+}
+# name in the study file: (name in the records, direction, unit, known from the graph)
+OBJECTIVES = {
+    "accuracy": ("accuracy", "maximize", "fraction", False),
+    "params": ("params", "minimize", "parameters", True),
+    "macs": ("macs", "minimize", "multiply-adds", True),
+    "memory": ("memory_bytes", "minimize", "bytes", True),
+}
+
+M = TypeVar("M", bound=BaseModel)
+
+
+def parse(model: type[M], value: object, path: str = "") -> M:
+    """``value``, which stands at ``path``, as ``model``; or the first thing that is wrong with it as `ConfigError`."""
+    if not isinstance(value, Mapping):
+        raise ConfigError(path or "study file", value, f"a mapping with the keys {', '.join(model.model_fields)}")
+    try:
+        return model.model_validate(value)
+    except ValidationError as error:
+        # A misspelt key also makes the right one missing: the misspelling is the thing to say.
+        first = min(error.errors(include_url=False), key=lambda e: e["type"] != "extra_forbidden")
+        raise explain(model, first, path) from None
+
+
+def explain(model: type[BaseModel], error: Any, path: str) -> ConfigError:
+    """One pydantic error in this package's words."""
+    where = [str(part) for part in error["loc"]]
+    key = ".".join([path, *where] if path else where) or "study file"
+    if error["type"] == "extra_forbidden":
+        parent = ".".join(key.split(".")[:-1]) or "study file"
+        return unknown_name(parent, where[-1], fields_at(model, where[:-1]))
+    if error["type"] == "missing":
+        return ConfigError(key, None, "a value (this entry is required)")
+    if error["type"] == "value_error":
+        return ConfigError(key, shown(error["input"]), str(error["ctx"]["error"]))
+    if error["type"] == "string_pattern_mismatch" and key in ("ladder.spacing", "retention"):
+        return ConfigError(key, error["input"], error["ctx"]["pattern"].strip("^$()").replace("|", " or "))
+    allowed = error["msg"].removeprefix("Input should be ").removesuffix(" or an instance of Entry")
+    if error["type"] == "model_type":
+        allowed = f"a mapping with the keys {', '.join(fields_at(model, where))}"
+    return ConfigError(key, shown(error["input"]), allowed[:1].lower() + allowed[1:])
+
+
+def shown(value: object) -> object:
+    """A whole mapping does not belong in a one-line message: its keys do."""
+    return sorted(map(str, value)) if isinstance(value, Mapping) else value
+
+
+def fields_at(model: type[BaseModel], where: Sequence[str]) -> list[str]:
+    """The keys allowed at a path below ``model``."""
+    for part in where:
+        annotation = model.model_fields[part].annotation
+        inner = [a for a in (annotation, *get_args(annotation)) if isinstance(a, type) and issubclass(a, BaseModel)]
+        model = inner[0]
+    return list(model.model_fields)
+
+
+def teacher(name: str, spec: object) -> dict[str, Any]:
+    """A teacher's spec, checked against the kind that its first key names."""
+    path = f"teachers.{name}"
+    if not isinstance(spec, Mapping):
+        raise ConfigError(path, spec, f"a mapping with one of {', '.join(TEACHERS)}")
+    for kind, model in TEACHERS.items():
+        if kind in spec:
+            return parse(model, spec, path).model_dump(exclude_none=True)
+    raise ConfigError(path, shown(spec), f"one of {', '.join(TEACHERS)}")
+
+
+def objectives(entries: Mapping[str, Any]) -> tuple[Objective, ...]:
+    """The objectives with the measured one first."""
+    found = []
+    for name, spec in entries.items():
+        key = f"objectives.{name}"
+        if name not in OBJECTIVES:
+            raise unknown_name("objectives", name, OBJECTIVES)
+        record, direction, unit, exact = OBJECTIVES[name]
+        entry = parse(ObjectiveEntry, {spec: True} if spec in ("minimize", "maximize") else spec, key)
+        wanted = [way for way in ("minimize", "maximize") if getattr(entry, way)]
+        if wanted != [direction]:
+            raise ConfigError(key, " and ".join(wanted) or "no direction", direction)
+        if entry.limit is not None and entry.limit <= 0:
+            raise ConfigError(f"{key}.limit", entry.limit, "a number above 0")
+        if not exact and entry.limit is not None and entry.limit > 1:
+            raise ConfigError(f"{key}.limit", entry.limit, "a fraction from 0 to 1")
+        found.append(Objective(record, direction, unit, entry.reference, entry.limit, exact))
+    if [objective.exact for objective in found].count(False) != 1 or len(found) < 2:
+        raise ConfigError("objectives", list(entries), "accuracy and at least one of params, macs, memory")
+    return tuple(sorted(found, key=lambda objective: objective.exact))

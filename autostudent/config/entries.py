@@ -1,0 +1,201 @@
+"""The entries of a study file as pydantic models: types, bounds, defaults and the keys that exist."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
+
+from autostudent.settings import BudgetSettings
+from autostudent.space.yaml_loader import parse_quantity
+
+SOURCES = ("name", "npz", "images", "torchvision")
+
+
+def not_bool(value: object) -> object:
+    if isinstance(value, bool):
+        raise ValueError("a number")
+    return value
+
+
+def quantity(value: object) -> object:
+    """A count or a size: 24, 100k, 384 KiB."""
+    not_bool(value)
+    if isinstance(value, str | int | float):
+        number = parse_quantity(value)
+        return int(number) if float(number).is_integer() else number
+    raise ValueError("a number such as 24, 100k or 384 KiB")
+
+
+Count = Annotated[int, BeforeValidator(quantity)]
+Amount = Annotated[float, BeforeValidator(quantity)]
+Share = Annotated[float, BeforeValidator(not_bool), Field(ge=0, le=1)]
+Name = Annotated[str, Field(min_length=1, max_length=200, pattern=r"^[^\x00-\x1f/\\]+$")]
+
+
+class Entry(BaseModel):
+    """A mapping of the study file; keys that it does not name are errors."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class DataEntry(Entry):
+    name: str | None = None
+    npz: str | None = None
+    images: str | None = None
+    torchvision: str | None = None
+    root: str | None = None
+    size: Annotated[int, BeforeValidator(quantity), Field(ge=4, le=1024)] | None = None
+    limit: Annotated[int, BeforeValidator(quantity), Field(ge=1)] | None = None
+    validation: Annotated[float, BeforeValidator(not_bool), Field(gt=0, lt=1)] | None = None
+    test: Annotated[float, BeforeValidator(not_bool), Field(gt=0, lt=1)] | None = None
+
+    @model_validator(mode="after")
+    def one_source(self) -> DataEntry:
+        given = [source for source in SOURCES if getattr(self, source) is not None]
+        if len(given) != 1:
+            raise ValueError(f"exactly one source of {', '.join(SOURCES)} (given: {', '.join(given) or 'none'})")
+        return self
+
+
+class ResNetEntry(Entry):
+    depth: Annotated[int, BeforeValidator(quantity), Field(ge=8, le=200)]
+    width: Annotated[int, BeforeValidator(quantity), Field(ge=1, le=1024)]
+    stem_stride: Annotated[int, Field(ge=1, le=4)] = 1
+
+
+class TrainedTeacher(Entry):
+    """Trained by the program, once."""
+
+    resnet: ResNetEntry
+    epochs: Annotated[int, BeforeValidator(quantity), Field(ge=1)] = 30
+    lr: Annotated[float, BeforeValidator(not_bool), Field(gt=0)] | None = None
+    weight_decay: Annotated[float, BeforeValidator(not_bool), Field(ge=0)] | None = None
+    batch_size: Annotated[int, BeforeValidator(quantity), Field(ge=1)] | None = None
+    smoothing: Share | None = None
+
+
+class TorchvisionTeacher(Entry):
+    """A torchvision model with the user's weights."""
+
+    torchvision: str
+    weights: str
+    normalize: str | dict[str, Any] = "imagenet"
+    resize: Annotated[int, BeforeValidator(quantity), Field(ge=8, le=1024)] | None = None
+
+
+class CheckpointTeacher(Entry):
+    """A checkpoint of an architecture that autostudent knows."""
+
+    checkpoint: str
+    architecture: str | None = None
+    resnet: ResNetEntry | None = None
+    normalize: str | dict[str, Any] | None = None
+
+    @model_validator(mode="after")
+    def one_architecture(self) -> CheckpointTeacher:
+        if (self.architecture is None) == (self.resnet is None):
+            raise ValueError("either architecture (a JSON file) or resnet ({depth, width}) beside checkpoint")
+        return self
+
+
+class PluginTeacher(BaseModel):
+    """An installed entry point of the group autostudent.teachers; its options are its own."""
+
+    model_config = ConfigDict(extra="allow", frozen=True)
+    plugin: str
+
+
+class LadderEntry(Entry):
+    of: str
+    assistants: Annotated[int, BeforeValidator(quantity), Field(ge=0, le=8)] = 2
+    spacing: Annotated[str, Field(pattern="^geometric$")] = "geometric"
+    smallest: Annotated[int, BeforeValidator(quantity), Field(ge=1)] | None = None
+
+
+class SpaceEntry(Entry):
+    students: str
+    recipe: str = "kd_basic"
+
+
+class ObjectiveEntry(Entry):
+    minimize: bool = False
+    maximize: bool = False
+    limit: Amount | None = None
+    reference: Amount | None = None
+
+
+class BudgetEntry(Entry):
+    trials: Annotated[int, BeforeValidator(quantity), Field(ge=1)]
+    epochs: Annotated[int, BeforeValidator(quantity), Field(ge=1)]
+    rungs: tuple[Annotated[int, BeforeValidator(quantity), Field(ge=1)], ...] | None = None
+
+    @model_validator(mode="after")
+    def rising(self) -> BudgetEntry:
+        if self.rungs is not None:
+            rising = all(a < b for a, b in zip(self.rungs, self.rungs[1:], strict=False))
+            if not self.rungs or not rising or self.rungs[-1] != self.epochs:
+                raise ValueError(f"rungs that rise and end at budget.epochs ({self.epochs})")
+        return self
+
+    def settings(self) -> BudgetSettings:
+        """Without rungs in the file, a training may pause after a ninth and a third of its epochs."""
+        thirds = sorted({max(1, self.epochs // 9), max(1, self.epochs // 3), self.epochs})
+        return BudgetSettings(self.trials, self.epochs, tuple(self.rungs or thirds))
+
+
+class SearchEntry(Entry):
+    proposer: str = "bayes"
+    seed: Annotated[int, BeforeValidator(not_bool), Field(ge=0)] = 0
+    options: dict[str, Any] = {}
+
+
+class AugmentEntry(Entry):
+    crop_pad: Annotated[int, BeforeValidator(not_bool), Field(ge=0, le=64)] | None = None
+    flip: bool | None = None
+
+
+class TrainingEntry(Entry):
+    batch_size: Annotated[int, BeforeValidator(quantity), Field(ge=1)] = 128
+    momentum: Annotated[float, BeforeValidator(not_bool), Field(ge=0, lt=1)] = 0.9
+    warmup: Share = 0.05
+    decay: Share = 0.35
+    views: Annotated[int, BeforeValidator(quantity), Field(ge=1, le=1024)] = 8
+    augment: AugmentEntry = AugmentEntry()
+
+
+class RunEntry(Entry):
+    workers: Annotated[int, BeforeValidator(quantity), Field(ge=1)] = 2
+    cpus_per_trial: Annotated[float, BeforeValidator(not_bool), Field(gt=0)] = 1.0
+    gpus_per_trial: Annotated[float, BeforeValidator(not_bool), Field(ge=0)] = 0.0
+    timeout: Annotated[float, BeforeValidator(quantity), Field(gt=0)] | None = None
+    address: str | None = None
+
+
+class RivalsEntry(Entry):
+    space: str = "resnet_family"
+    trials: Annotated[int, BeforeValidator(quantity), Field(ge=0)] = 4
+
+
+class StudyEntry(Entry):
+    study: Name
+    data: DataEntry
+    teachers: dict[Name, Any] = Field(min_length=1)
+    ladder: LadderEntry | None = None
+    space: SpaceEntry
+    objectives: dict[str, Any] = Field(min_length=2)
+    budget: BudgetEntry
+    search: SearchEntry = SearchEntry()
+    training: TrainingEntry = TrainingEntry()
+    run: RunEntry = RunEntry()
+    rivals: RivalsEntry | None = None
+    retention: Annotated[str, Field(pattern="^(front|all)$")] = "front"
+    store: str | None = None
+    artifacts: str | None = None
+
+    @field_validator("store")
+    @classmethod
+    def url(cls, value: str | None) -> str | None:
+        if value is not None and ("://" not in value or value.endswith(":memory:")):
+            raise ValueError("a storage URL such as sqlite:///runs/name/study.db or postgresql://…")
+        return value
