@@ -1,0 +1,81 @@
+"""Intervals for claims: means over training seeds, paired differences, and gaps between networks on the same pictures."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from scipy import stats
+from torch import Tensor
+
+
+def pack(correct: Tensor) -> str:
+    """A boolean vector ``(n,)`` as hexadecimal digits, eight pictures a byte."""
+    bits = torch.nn.functional.pad(correct.to(torch.uint8), (0, -len(correct) % 8)).reshape(-1, 8)
+    weights = torch.tensor([128, 64, 32, 16, 8, 4, 2, 1], dtype=torch.uint8)
+    return bytes((bits * weights).sum(1, dtype=torch.uint8).tolist()).hex()
+
+
+def unpack(text: str, count: int) -> Tensor:
+    """The boolean vector ``(count,)`` that `pack` wrote."""
+    data = torch.tensor(list(bytes.fromhex(text)), dtype=torch.uint8)
+    weights = torch.tensor([128, 64, 32, 16, 8, 4, 2, 1], dtype=torch.uint8)
+    return (data[:, None] & weights).ne(0).flatten()[:count]
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A mean with its 95 % interval, in the units of the values."""
+
+    mean: float
+    low: float
+    high: float
+    sd: float
+    n: int
+
+
+def interval(values: Sequence[float], level: float = 0.95) -> Interval:
+    """Student's t interval of a mean over independent replicates; with one value it is infinite."""
+    n = len(values)
+    mean = sum(values) / n
+    if n < 2:
+        return Interval(mean, -math.inf, math.inf, math.nan, n)
+    sd = math.sqrt(sum((value - mean) ** 2 for value in values) / (n - 1))
+    half = float(stats.t.ppf(0.5 + level / 2, n - 1)) * sd / math.sqrt(n)
+    return Interval(mean, mean - half, mean + half, sd, n)
+
+
+def gap(teacher: Tensor, students: Sequence[Tensor], level: float = 0.95) -> Interval:
+    """Teacher's accuracy minus the students' mean accuracy, with an interval for training seed *and* test pictures.
+
+    ``teacher`` and each of ``students`` are boolean ``(n,)``: which test pictures were classified correctly. The two
+    variances add: that of the mean over seeds (t with seeds - 1 degrees of freedom) and that of the paired
+    differences over pictures.
+    """
+    differences = [float((teacher.float() - student.float()).mean()) for student in students]
+    seeds = interval(differences, level)
+    per_picture = teacher.double() - torch.stack([student.double() for student in students]).mean(0)
+    pictures = float(per_picture.std()) / math.sqrt(len(teacher)) * float(stats.norm.ppf(0.5 + level / 2))
+    half = math.hypot(seeds.high - seeds.mean, pictures)
+    return Interval(seeds.mean, seeds.mean - half, seeds.mean + half, seeds.sd, seeds.n)
+
+
+def paired(ours: Sequence[float], theirs: Sequence[float]) -> Interval:
+    """The mean paired difference ours - theirs over seeds."""
+    return interval([a - b for a, b in zip(ours, theirs, strict=True)])
+
+
+def welch(ours: Sequence[float], theirs: Sequence[float], level: float = 0.95) -> Interval:
+    """The difference of two means over unpaired seeds, with Welch's interval (unequal variances)."""
+    a, b = interval(ours, level), interval(theirs, level)
+    mean = a.mean - b.mean
+    if min(a.n, b.n) < 2:
+        return Interval(mean, -math.inf, math.inf, math.nan, min(a.n, b.n))
+    va, vb = a.sd**2 / a.n, b.sd**2 / b.n
+    if va + vb == 0:
+        return Interval(mean, mean, mean, 0.0, min(a.n, b.n))
+    degrees = (va + vb) ** 2 / (va**2 / (a.n - 1) + vb**2 / (b.n - 1))
+    half = float(stats.t.ppf(0.5 + level / 2, degrees)) * math.sqrt(va + vb)
+    return Interval(mean, mean - half, mean + half, math.sqrt(va + vb), min(a.n, b.n))
