@@ -1,0 +1,89 @@
+"""What a report is made of: plain data, no live objects."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from autostudent.records import Objective, Trial
+
+
+@dataclass(frozen=True)
+class Reference:
+    """One row to compare students with, or a student that was trained again with fresh seeds.
+
+    ``kind``: "teacher", "assistant", "rival" (hand-designed, distilled), "control" (a front student without a teacher),
+    "baseline" (logistic regression), "student" (front member ``trial`` retrained). ``accuracy`` is a fraction on
+    ``split`` ("validation" or "test"), the mean over ``seeds`` trainings with standard deviation ``sd``. ``behind`` is
+    teacher minus this row with its 95 % interval: (mean, low, high), fractions.
+    """
+
+    name: str
+    kind: str
+    accuracy: float
+    split: str = "validation"
+    sd: float | None = None
+    seeds: int = 1
+    params: int | None = None
+    macs: int | None = None
+    memory_bytes: int | None = None
+    trial: int | None = None
+    behind: tuple[float, float, float] | None = None
+
+    def cost(self, name: str) -> int | None:
+        """The cost of that name, None where it does not apply."""
+        value: int | None = getattr(self, name)
+        return value
+
+    def to_json(self) -> dict[str, Any]:
+        return {**self.__dict__, "behind": list(self.behind) if self.behind else None}
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> Reference:
+        behind = value.get("behind")
+        return cls(**{**value, "behind": tuple(behind) if behind else None})
+
+
+@dataclass(frozen=True)
+class Contents:
+    """Everything that the page shows.
+
+    ``study``: the resolved study as stored. ``trials``: all of them, in order of their numbers. ``front``: the store's
+    front rows. ``recipes``: method and teachers of each trial by number, as labels. ``validation_images``: size of the
+    validation split, from which standard errors follow. ``shared_seconds``: what was paid once (teachers, assistants,
+    knowledge). ``environment``: versions of the packages, the machine. ``citations``: one text per method used.
+    ``commands``: shell lines that repeat the study. ``created``: when the page was made, as text.
+    """
+
+    study: Mapping[str, Any]
+    objectives: tuple[Objective, ...]
+    trials: Sequence[Trial]
+    front: Sequence[Mapping[str, Any]]
+    references: Sequence[Reference] = ()
+    recipes: Mapping[int, tuple[str, str]] = field(default_factory=dict)
+    validation_images: int | None = None
+    shared_seconds: Mapping[str, float] = field(default_factory=dict)
+    environment: Mapping[str, str] = field(default_factory=dict)
+    citations: Sequence[str] = ()
+    commands: Sequence[str] = ()
+    created: str = ""
+
+    @property
+    def name(self) -> str:
+        return str(self.study.get("study", "study"))
+
+    @property
+    def axes(self) -> tuple[str, ...]:
+        """Names of the exact costs that the front rows hold."""
+        rows = [*self.front, *(trial.costs for trial in self.trials[:1])]
+        return tuple(name for name in ("params", "macs", "memory_bytes") if any(name in row for row in rows))
+
+    def teacher(self, split: str = "validation") -> Reference | None:
+        """The teacher that students are compared with, as measured on ``split``."""
+        found = [row for row in self.references if row.kind == "teacher" and row.split == split]
+        return found[0] if found else None
+
+    def method(self, trial: Trial) -> str:
+        """The trial's method as a label."""
+        return self.recipes.get(trial.number, ("", ""))[0] or "unknown"

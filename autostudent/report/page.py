@@ -1,0 +1,211 @@
+"""One self-contained HTML file: the verdict first, then the front, then everything an engineer wants to dig into.
+
+Plotly's JavaScript is inlined, nothing is fetched. User text is escaped in the HTML, and again in the labels that the
+charts show, because Plotly reads a subset of HTML in them.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from html import escape
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from autostudent.assets import write_atomic
+from autostudent.records import TrialState
+from autostudent.report import charts, tables
+from autostudent.report.contents import Contents
+from autostudent.report.verdict import Verdict, verdict
+from autostudent.report.words import AXES, percent, times
+
+
+def write_page(contents: Contents, path: str | Path) -> Path:
+    """Writes the page to ``path`` and returns it."""
+    target = Path(path)
+    write_atomic(target, render(contents).encode())
+    return target
+
+
+def render(contents: Contents) -> str:
+    """The whole page as text."""
+    from plotly.offline import get_plotlyjs
+
+    found = verdict(contents)
+    chosen = found.row["trial"] if found.row is not None else None
+    drawings = {
+        "front": charts.front_chart(contents, chosen),
+        "curves": charts.curve_chart(contents),
+        "methods": charts.method_chart(contents),
+        "volume": charts.volume_chart(contents),
+    }
+    parts = [
+        header(contents, found),
+        front_section(contents, chosen),
+        proof_section(contents),
+        section("curves", "How they learned", CURVES_NOTE, chart("curves", "Learning curves")),
+        wins_section(contents),
+        search_section(contents),
+        failures_section(contents),
+        reproduce_section(contents),
+    ]
+    return (
+        '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">'
+        f"<title>{escape(contents.name)}: students found by autostudent</title>"
+        f"<style>{text('page.css')}</style></head><body>"
+        f"<main>{''.join(parts)}</main>{footer(contents)}"
+        f"<script>{script_safe(get_plotlyjs())}</script>"
+        f'<script type="application/json" id="charts">{embedded(drawings)}</script>'
+        f"<script>{text('page.js')}</script></body></html>\n"
+    )
+
+
+CURVES_NOTE = (
+    "Each line is a student; a line that ends early was stopped at a rung so that others could go on. "
+    "Coloured lines are the front."
+)
+WINS_NOTE = (
+    "Students that were trained to the end. “At equal size” compares each with what a student of its parameter count "
+    "reaches on average in this study, mean and 95 % interval in percentage points; a search is no controlled "
+    "experiment, so read it as a hint."
+)
+
+
+def text(name: str) -> str:
+    """A file that ships beside this module."""
+    return files("autostudent.report").joinpath(name).read_text(encoding="utf-8")
+
+
+def embedded(value: Any) -> str:
+    """JSON that cannot end its script element."""
+    return json.dumps(value, allow_nan=False, separators=(",", ":")).replace("<", "\\u003c")
+
+
+def script_safe(code: str) -> str:
+    """JavaScript that cannot end its script element."""
+    return code.replace("</script", "<\\/script")
+
+
+def section(name: str, title: str, note: str, body: str) -> str:
+    """A titled part of the page."""
+    words = f'<p class="note">{note}</p>' if note else ""
+    return f'<section id="{name}"><h2>{title}</h2>{words}{body}</section>'
+
+
+def chart(name: str, label: str) -> str:
+    """The place where page.js draws the chart of that name."""
+    return f'<div class="chart" id="chart-{name}" role="img" aria-label="{escape(label)}"></div>'
+
+
+def header(contents: Contents, found: Verdict) -> str:
+    """Study name, the verdict, and the figures that matter."""
+    return (
+        f'<header><p class="study">Study <b>{escape(contents.name)}</b></p><h1>{escape(found.sentence)}</h1>'
+        f'<p class="lead">{escape(found.detail)}</p>{tiles(contents, found)}</header>'
+    )
+
+
+def tiles(contents: Contents, found: Verdict) -> str:
+    """Four or five figures, large."""
+    teacher, row = contents.teacher(), found.row
+    shown = []
+    if teacher:
+        shown.append((percent(teacher.accuracy), "teacher accuracy", "validation"))
+    if row:
+        shown.append((percent(row["accuracy"]), f"student {row['trial']}", f"{escape(str(row.get('method', '')))}"))
+        for axis in ("params", "memory_bytes"):
+            whole = teacher.cost(axis) if teacher else None
+            if whole and axis in contents.axes:
+                shown.append(
+                    (times(whole, row[axis]), f"less {AXES[axis]}".replace("less p", "fewer p"), "than teacher")
+                )
+    states = Counter(trial.state for trial in contents.trials)
+    stopped = states[TrialState.PRUNED] + states[TrialState.PAUSED]
+    detail = f"{states[TrialState.COMPLETE]} trained fully, {stopped} stopped early, {states[TrialState.FAIL]} failed"
+    shown.append((f"{len(contents.trials):,}", "students tried", detail))
+    cells = (
+        f'<div class="tile"><b>{big}</b><span>{words}</span><small>{small}</small></div>' for big, words, small in shown
+    )
+    return f'<div class="tiles">{"".join(cells)}</div>'
+
+
+def front_section(contents: Contents, chosen: int | None) -> str:
+    """The chart of the front with buttons for its axis, and the table below."""
+    if not contents.front:
+        return section("front", "The front", "", "<p>No student has finished its training yet.</p>")
+    buttons = "".join(
+        f'<button type="button" data-axis="{axis}" aria-pressed="{str(axis == contents.axes[0]).lower()}">'
+        f"{AXES[axis].capitalize()}</button>"
+        for axis in contents.axes
+    )
+    note = (
+        "No other student is both more accurate and cheaper than a member of the front (filled points). "
+        "Up is better, left is cheaper."
+    )
+    switch = (
+        f'<div class="switch" role="group" aria-label="Cost axis">{buttons}</div>' if len(contents.axes) > 1 else ""
+    )
+    words = "; ".join(charts.summary_text(row, contents.axes) for row in contents.front[:30])
+    body = switch + chart("front", f"Accuracy over cost. {words}") + tables.front_table(contents, chosen)
+    return section("front", "The front", note, body)
+
+
+def proof_section(contents: Contents) -> str:
+    """Fresh seeds on the test split, beside everything that a sceptic would compare with."""
+    body = tables.proof_table(contents)
+    note = (
+        "A search’s winner is the luckiest of many. These networks were trained again with fresh seeds and measured "
+        "once on pictures that the search never saw."
+    )
+    return section("proof", "Proof", note, body) if body else ""
+
+
+def wins_section(contents: Contents) -> str:
+    """Methods and teachers, compared."""
+    body = tables.effects_table(contents, "method")
+    if not body:
+        return ""
+    body = chart("methods", "Final accuracy by method") + body + tables.effects_table(contents, "teachers")
+    return section("wins", "What wins", WINS_NOTE, body)
+
+
+def search_section(contents: Contents) -> str:
+    """How the front grew, and where the time went."""
+    note = (
+        "Hypervolume of the front after each fully trained student, as a share of where it ended; "
+        "a curve that is flat at the end says that more students would add little."
+    )
+    body = chart("volume", "Hypervolume over students") + tables.time_table(contents)
+    return section("search", "How the search went", note, body)
+
+
+def failures_section(contents: Contents) -> str:
+    """What failed and why."""
+    body = tables.failure_table(contents)
+    return section("failures", "What failed", "", body) if body else ""
+
+
+def reproduce_section(contents: Contents) -> str:
+    """Commands, settings, versions, papers."""
+    commands = f"<pre>{escape(chr(10).join(contents.commands))}</pre>" if contents.commands else ""
+    settings = {key: value for key, value in contents.study.items() if key != "spaces"}
+    study = escape(json.dumps(settings, indent=2))
+    parts = [commands, f"<details><summary>The resolved study</summary><pre>{study}</pre></details>"]
+    if "spaces" in contents.study:
+        spaces = escape(json.dumps(contents.study["spaces"], indent=1))
+        parts.append(f"<details><summary>The search space</summary><pre>{spaces}</pre></details>")
+    if contents.environment:
+        parts.append(f"<details><summary>Versions</summary>{tables.pairs(contents.environment)}</details>")
+    if contents.citations:
+        items = "".join(f"<li>{escape(line)}</li>" for line in contents.citations)
+        parts.append(
+            f"<details open><summary>Papers behind the methods of this study</summary><ul>{items}</ul></details>"
+        )
+    return section("reproduce", "How to reproduce", "", "".join(parts))
+
+
+def footer(contents: Contents) -> str:
+    made = f" on {escape(contents.created)}" if contents.created else ""
+    return f"<footer>Made by autostudent{made}. This file works without a network.</footer>"

@@ -1,0 +1,194 @@
+"""The page's tables as HTML text. Everything that a user or a trial wrote passes through `escape`."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from html import escape
+from typing import Any
+
+import numpy as np
+
+from autostudent.records import Trial, TrialState
+from autostudent.report.contents import Contents, Reference
+from autostudent.report.words import AXES, cost, count, duration, percent, size, taught_by, times
+
+FAILURES = 60  # failed students listed one by one
+
+CAUSES = {
+    "over_budget": "costs more than a hard limit allows",
+    "out_of_memory": "did not fit into the worker's memory",
+    "diverged": "the loss became infinite or not a number",
+    "timeout": "took longer than run.timeout",
+    "worker_lost": "the worker process died three times",
+    "bug": "an error in code: the traceback says where",
+}
+
+
+def table(head: Sequence[str], rows: Iterable[Sequence[str]], *, name: str, marks: Sequence[str] = ()) -> str:
+    """An HTML table; cells are HTML already. ``marks`` are classes of the rows, in order."""
+    classes = list(marks)
+    body = []
+    for place, row in enumerate(rows):
+        mark = f' class="{classes[place]}"' if place < len(classes) and classes[place] else ""
+        first, *others = row
+        body.append(f'<tr{mark}><th scope="row">{first}</th>{"".join(f"<td>{cell}</td>" for cell in others)}</tr>')
+    titles = "".join(f'<th scope="col">{title}</th>' for title in head)
+    return (
+        f'<div class="scroll" tabindex="0" role="region" aria-label="{escape(name)}">'
+        f"<table><thead><tr>{titles}</tr></thead><tbody>{''.join(body)}</tbody></table></div>"
+    )
+
+
+def front_table(contents: Contents, chosen: int | None) -> str:
+    """The front, best accuracy first, under the teacher's row."""
+    teacher = contents.teacher()
+    head = ["Student", "Accuracy", *(["To teacher"] if teacher else [])]
+    head += [AXES[axis].capitalize() for axis in contents.axes]
+    head += ["Method", "Taught by", "Recipe"]
+    trials = {trial.number: trial for trial in contents.trials}
+    rows, marks = [], []
+    if teacher:
+        prices = [cost(axis, teacher.cost(axis)) for axis in contents.axes]
+        rows.append([escape(teacher.name), percent(teacher.accuracy), "", *prices, "teacher", "", ""])
+        marks.append("teacher")
+    for row in sorted(contents.front, key=lambda row: -row["accuracy"]):
+        cells = [str(row["trial"]), percent(row["accuracy"])]
+        if teacher:
+            cells.append(points(row["accuracy"] - teacher.accuracy))
+        cells += [price(axis, row[axis], teacher) for axis in contents.axes]
+        cells += [escape(str(row.get("method", ""))), escape(taught_by(row)), recipe(trials.get(row["trial"]))]
+        rows.append(cells)
+        marks.append("chosen" if row["trial"] == chosen else "")
+    return table(head, rows, name="Pareto front", marks=marks)
+
+
+def points(difference: float) -> str:
+    """A difference of accuracies in percentage points, with its sign."""
+    return f"{100 * difference:+.1f}".replace("-", "−")
+
+
+def price(axis: str, value: float, teacher: Reference | None) -> str:
+    """A cost, and how many times less that is than the teacher's."""
+    whole = teacher.cost(axis) if teacher else None
+    less = f' <small title="less than the teacher">{times(whole, value)} less</small>' if whole else ""
+    return cost(axis, value) + less
+
+
+def recipe(trial: Trial | None) -> str:
+    """The student's whole configuration, folded."""
+    if trial is None:
+        return ""
+    lines = "".join(
+        f"<dt>{escape(name)}</dt><dd>{escape(number(value))}</dd>" for name, value in trial.candidate.config.items()
+    )
+    identity = f"<dt>seed</dt><dd>{trial.candidate.seed}</dd><dt>key</dt><dd>{escape(trial.candidate.key[:12])}</dd>"
+    return f"<details><summary>show</summary><dl>{lines}{identity}</dl></details>"
+
+
+def number(value: object) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def proof_table(contents: Contents) -> str:
+    """What was measured on the held-out test split; empty without such rows."""
+    rows = [row for row in contents.references if row.split == "test"]
+    if not rows:
+        return ""
+    cells = []
+    for row in rows:
+        spread = f" ± {100 * row.sd:.1f}" if row.sd is not None else ""
+        behind = (
+            ""
+            if row.behind is None
+            else f"{points(-row.behind[0])} ({points(-row.behind[2])} to {points(-row.behind[1])})"
+        )
+        cells.append(
+            [
+                escape(row.name),
+                escape(row.kind),
+                f"{100 * row.accuracy:.1f}{spread} %",
+                str(row.seeds),
+                behind,
+                count(row.params),
+                size(row.memory_bytes),
+            ]
+        )
+    head = ["Network", "What it is", "Test accuracy", "Seeds", "To teacher (95 % interval)", "Parameters", "Memory"]
+    return table(head, cells, name="Test accuracy", marks=[row.kind for row in rows])
+
+
+def equal_size(trials: Sequence[Trial]) -> np.ndarray:
+    """Accuracy (n,) beyond what a student of that size has on average here: residuals of a parabola in log size."""
+    accuracy = np.array([trial.values["accuracy"] for trial in trials])
+    logs = np.log([max(trial.costs.get("params", 1.0), 1.0) for trial in trials])
+    degree = min(2, max(0, len(np.unique(logs)) - 2))
+    if degree == 0:
+        return accuracy - accuracy.mean()
+    centred = (logs - logs.mean()) / max(float(logs.std()), 1e-9)
+    return np.asarray(accuracy - np.polyval(np.polyfit(centred, accuracy, degree), centred))
+
+
+def effects_table(contents: Contents, by: str) -> str:
+    """Which choice wins: ``by`` is "method" or "teachers". The effect compares students of equal size."""
+    place = 0 if by == "method" else 1
+    complete = [trial for trial in contents.trials if trial.state is TrialState.COMPLETE]
+    if not complete:
+        return ""
+    beyond = equal_size(complete)
+    on_front = {row["trial"] for row in contents.front}
+    tried = Counter(label(contents, trial, place) for trial in contents.trials)
+    groups: dict[str, list[int]] = defaultdict(list)
+    for index, trial in enumerate(complete):
+        groups[label(contents, trial, place)].append(index)
+    rows = []
+    for name, members in sorted(groups.items(), key=lambda item: -float(beyond[item[1]].mean())):
+        mine = beyond[members]
+        interval = f" ± {100 * 1.96 * mine.std(ddof=1) / len(mine) ** 0.5:.1f}" if len(mine) > 1 else ""
+        best = max(complete[index].values["accuracy"] for index in members)
+        fronts = sum(complete[index].number in on_front for index in members)
+        cells = [escape(name), str(tried[name]), str(len(members)), percent(best), str(fronts)]
+        rows.append([*cells, points(float(mine.mean())) + interval])
+    title = "Method" if by == "method" else "Taught by"
+    head = [title, "Students", "To the end", "Best", "On the front", "At equal size, points"]
+    return table(head, rows, name=f"What wins, by {title.lower()}")
+
+
+def label(contents: Contents, trial: Trial, place: int) -> str:
+    return contents.recipes.get(trial.number, ("unknown", "–"))[place] or "–"
+
+
+def failure_table(contents: Contents) -> str:
+    """Failures by cause, then one by one with their messages; empty when nothing failed."""
+    failed = [trial for trial in contents.trials if trial.state is TrialState.FAIL and trial.failure]
+    if not failed:
+        return ""
+    causes = Counter(str(trial.failure.cause) for trial in failed if trial.failure)
+    rows = [[escape(cause), str(n), escape(CAUSES.get(cause, ""))] for cause, n in causes.most_common()]
+    items = []
+    for trial in failed[:FAILURES]:
+        assert trial.failure is not None
+        trace = f"<pre>{escape(trial.failure.traceback)}</pre>" if trial.failure.traceback else ""
+        line = f"student {trial.number}: {trial.failure.cause}: {trial.failure.message}"
+        items.append(f"<li>{escape(line)}{trace}</li>")
+    more = f"<li>and {len(failed) - FAILURES} more</li>" if len(failed) > FAILURES else ""
+    listing = f"<details><summary>Each failed student</summary><ul>{''.join(items)}{more}</ul></details>"
+    return table(["Cause", "Students", "What it means"], rows, name="Failures by cause") + listing
+
+
+def time_table(contents: Contents) -> str:
+    """Where the seconds went: paid once, and paid by the students."""
+    spent: dict[str, float] = defaultdict(float)
+    for trial in contents.trials:
+        for result in trial.results:
+            for column, seconds in result.seconds.items():
+                spent[column] += seconds
+    words = {"student": "training students", "private": "peers and other networks private to a student"}
+    rows = [[escape(f"{name} (once, for all studies)"), duration(s)] for name, s in contents.shared_seconds.items()]
+    rows += [[escape(words.get(name, name)), duration(seconds)] for name, seconds in spent.items() if seconds > 0]
+    return table(["What", "Time of one worker"], rows, name="Time") if rows else ""
+
+
+def pairs(values: Mapping[str, Any]) -> str:
+    """A mapping as a definition list."""
+    return "<dl>" + "".join(f"<dt>{escape(str(k))}</dt><dd>{escape(str(v))}</dd>" for k, v in values.items()) + "</dl>"

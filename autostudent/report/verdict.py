@@ -1,0 +1,90 @@
+"""The sentence on top of the page: which student to take, and what it costs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from math import sqrt
+from typing import Any
+
+from autostudent.report.contents import Contents, Reference
+from autostudent.report.words import AXES, percent, times
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """``row`` is the chosen front row, ``keeps`` whether it holds the teacher's accuracy; the rest is text."""
+
+    row: Mapping[str, Any] | None
+    keeps: bool
+    sentence: str
+    detail: str
+
+
+def standard_error(accuracy: float, images: int | None) -> float:
+    """Of an accuracy measured on ``images`` pictures (binomial); 0 when their number is not known."""
+    return sqrt(max(accuracy * (1 - accuracy), 0.0) / images) if images else 0.0
+
+
+def choose(contents: Contents) -> tuple[Mapping[str, Any] | None, bool]:
+    """The smallest student within one standard error of the teacher; if there is none, of the best student."""
+    if not contents.front:
+        return None, False
+    best = max(row["accuracy"] for row in contents.front)
+    teacher = contents.teacher()
+    axis = contents.axes[0]
+    if teacher is not None:
+        floor = teacher.accuracy - standard_error(teacher.accuracy, contents.validation_images)
+        keeping = [row for row in contents.front if row["accuracy"] >= floor]
+        if keeping:
+            return min(keeping, key=lambda row: row[axis]), True
+    floor = best - standard_error(best, contents.validation_images)
+    return min((row for row in contents.front if row["accuracy"] >= floor), key=lambda row: row[axis]), False
+
+
+def savings(contents: Contents, row: Mapping[str, Any], teacher: Reference) -> str:
+    """How much less than the teacher the student costs, in words."""
+    words = {"params": "fewer parameters", "macs": "fewer multiply-adds", "memory_bytes": "less memory"}
+    parts = []
+    for axis in ("params", "memory_bytes", "macs"):
+        price = teacher.cost(axis)
+        if axis in contents.axes and price:
+            parts.append(f"{times(price, row[axis])} {words[axis]}")
+    return " and ".join(parts[:2])
+
+
+def verdict(contents: Contents) -> Verdict:
+    """What to say first."""
+    row, keeps = choose(contents)
+    if row is None:
+        return Verdict(None, False, "No student has finished its training yet.", "")
+    teacher = contents.teacher()
+    if teacher is None:
+        least = AXES[contents.axes[0]]
+        sentence = f"Student {row['trial']} reaches {percent(row['accuracy'])} with {row[contents.axes[0]]:,} {least}."
+        return Verdict(row, False, sentence, proof(contents, row))
+    saved = savings(contents, row, teacher)
+    if keeps:
+        sentence = f"Student {row['trial']} keeps the teacher's accuracy with {saved}."
+    else:
+        points = 100 * (teacher.accuracy - row["accuracy"])
+        sentence = f"Student {row['trial']} comes within {points:.1f} points of the teacher with {saved}."
+    return Verdict(row, keeps, sentence, proof(contents, row))
+
+
+def proof(contents: Contents, row: Mapping[str, Any]) -> str:
+    """How far the sentence can be trusted: fresh seeds on the test split when there are any."""
+    teacher = contents.teacher()
+    compared = f"{percent(row['accuracy'])} on the validation split" + (
+        f", the teacher {percent(teacher.accuracy)}." if teacher else "."
+    )
+    again = [r for r in contents.references if r.kind == "student" and r.split == "test" and r.trial == row["trial"]]
+    if not again:
+        return compared + " Measured once, by the search that picked it: expect a little less on new data."
+    fresh, held_out = again[0], contents.teacher("test")
+    spread = f" ± {100 * fresh.sd:.1f}" if fresh.sd is not None else ""
+    beside = f"; the teacher has {percent(held_out.accuracy)}" if held_out else ""
+    return (
+        f"{compared} Trained again with {fresh.seeds} fresh seeds it has "
+        f"{100 * fresh.accuracy:.1f}{spread} % on the held-out test split{beside}."
+    )
