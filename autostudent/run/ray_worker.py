@@ -1,0 +1,116 @@
+"""What lives in a Ray worker process: one worker object, reused over segments, under a watchdog."""
+
+from __future__ import annotations
+
+import faulthandler
+import json
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ray import cloudpickle, tune
+
+from autostudent.records import Result, Segment
+from autostudent.run.base import Worker, guarded
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What every worker process needs to know.
+
+    ``make_worker`` is pickled by Ray's cloudpickle and opened inside the first segment, so that whatever goes wrong there
+    is a failed result with its traceback. ``cpus`` and ``gpus`` are the share of one segment. ``timeout_s`` limits one
+    segment, and the making of the worker on its own; ``notes`` is the folder where the watchdog leaves its word.
+    """
+
+    make_worker: bytes
+    cpus: float
+    gpus: float
+    timeout_s: float | None
+    notes: str
+
+
+def note_of(notes: str, segment: Segment) -> Path:
+    """The file in which the watchdog explains why it ended the process in this segment."""
+    return Path(notes) / f"{segment.trial}-{segment.until_epoch}-{segment.attempt}.txt"
+
+
+class SegmentTrainable(tune.Trainable):
+    """A Tune trial that is one segment: its first step trains it and reports the result.
+
+    The actor is reused for the next trial (`reset_config`), and with it the worker object and all that it holds.
+    """
+
+    _plan: Plan
+    _worker: Worker | None = None
+
+    def setup(self, config: dict[str, Any], plan: Plan) -> None:
+        """Called by Tune once per actor process."""
+        self._plan = plan
+
+    def reset_config(self, new_config: dict[str, Any]) -> bool:
+        """Called by Tune between trials; `step` reads the new segment from ``self.config``."""
+        return True
+
+    def step(self) -> dict[str, Any]:
+        """Runs the segment. The result travels as one JSON text: Tune need not understand it."""
+        segment = Segment.from_json(json.loads(self.config["segment"]))
+        with self._watched(segment):
+            result = guarded(lambda: self._get_worker(segment), segment)
+        return {"done": True, "result": json.dumps(result.to_json())}
+
+    def _get_worker(self, segment: Segment) -> Worker:
+        if self._worker is None:
+            _limit_threads(self._plan.cpus)
+            worker: Worker = cloudpickle.loads(self._plan.make_worker)()
+            _limit_resources(self._plan.cpus, self._plan.gpus)
+            self._worker = worker
+            self._arm()  # the first segment gets its full time
+        return self._worker
+
+    @contextmanager
+    def _watched(self, segment: Segment) -> Iterator[None]:
+        """Ends the process when a segment takes too long, even one that hangs inside native code.
+
+        `faulthandler` watches from a thread of its own that needs no Python; it writes where every thread stood.
+        """
+        if self._plan.timeout_s is None:
+            yield
+            return
+        path = note_of(self._plan.notes, segment)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("w") as self._note:
+            self._arm()
+            try:
+                yield
+            finally:
+                faulthandler.cancel_dump_traceback_later()
+        path.unlink()
+
+    def _arm(self) -> None:
+        if self._plan.timeout_s is not None:
+            faulthandler.dump_traceback_later(self._plan.timeout_s, exit=True, file=self._note)
+
+
+def _limit_threads(cpus: float) -> None:
+    # Before torch is imported; it would otherwise start a thread per core in every worker.
+    os.environ["OMP_NUM_THREADS"] = str(max(1, int(cpus)))
+
+
+def _limit_resources(cpus: float, gpus: float) -> None:
+    """Keeps torch, if the worker uses it, to its share: Ray's fractions are bookkeeping and isolate nothing."""
+    torch = sys.modules.get("torch")
+    if torch is None:
+        return
+    torch.set_num_threads(max(1, int(cpus)))
+    if 0 < gpus < 1 and torch.cuda.is_available():
+        torch.cuda.set_per_process_memory_fraction(gpus)
+
+
+def result_of(report: dict[str, Any]) -> Result:
+    """The result that `SegmentTrainable.step` reported."""
+    return Result.from_json(json.loads(report["result"]))
