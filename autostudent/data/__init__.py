@@ -1,0 +1,1 @@
+"""Data sets, their fixed splits, and the bank of augmented views."""

@@ -1,0 +1,126 @@
+"""Pictures from files, one sub-folder a class, decoded and resized by torchvision and Pillow."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from autostudent.data.vision_import import vision
+from autostudent.errors import ConfigError, DataError
+
+LARGEST_DEFAULT = 64  # pixels of the longer side when the study names no size: a CPU can search at that
+
+
+@dataclass(frozen=True)
+class Folder:
+    """A folder with one sub-folder a class; ``files`` are (path, class number)."""
+
+    root: Path
+    classes: tuple[str, ...]
+    files: tuple[tuple[str, int], ...]
+
+
+def parts(root: Path) -> dict[str, Folder]:
+    """The folder itself as "train", or its sub-folders train, validation (or val) and test where it is laid out so."""
+    if not root.is_dir():
+        raise DataError(f"data.images: there is no folder {root}")
+    names = {path.name for path in root.iterdir() if path.is_dir() and not path.name.startswith(".")}
+    if "train" in names and names <= {"train", "val", "validation", "test"}:
+        kinds = {name: "validation" if name == "val" else name for name in sorted(names)}
+        return {kind: listed(root / name) for name, kind in kinds.items()}
+    return {"train": listed(root)}
+
+
+def listed(root: Path) -> Folder:
+    """Classes and files of one folder. Raises `DataError` for no class, or a class without a picture."""
+    extensions = vision("datasets.folder").IMG_EXTENSIONS
+    classes = sorted(path.name for path in root.iterdir() if path.is_dir() and not path.name.startswith("."))
+    if len(classes) < 2:
+        raise DataError(f"data.images: {root} has {len(classes)} class sub-folders; at least 2 are needed")
+    files: list[tuple[str, int]] = []
+    for label, name in enumerate(classes):
+        found = sorted(str(p) for p in (root / name).rglob("*") if p.suffix.lower() in extensions)
+        if not found:
+            kinds = " ".join(extensions)
+            raise DataError(f"data.images: the class folder {root / name} holds no picture ({kinds})")
+        files += [(path, label) for path in found]
+    return Folder(root, tuple(classes), tuple(files))
+
+
+def picture_size(folder: Folder, asked: object) -> tuple[int, int]:
+    """(height, width) to which every picture is brought: ``asked``, or the most common one within `LARGEST_DEFAULT`."""
+    if asked is not None:
+        return given_size(asked)
+    seen = Counter(opened(path).size for path, _ in folder.files)
+    width, height = min(seen, key=lambda size: (-seen[size], size))
+    scale = min(1.0, LARGEST_DEFAULT / max(width, height))
+    return max(1, round(height * scale)), max(1, round(width * scale))
+
+
+def given_size(asked: object) -> tuple[int, int]:
+    """(height, width) from ``size: 32`` or ``size: [32, 48]``. Raises `ConfigError`."""
+    pair = asked if isinstance(asked, list | tuple) else (asked, asked)
+    if len(pair) != 2 or any(isinstance(n, bool) or not isinstance(n, int) or not 4 <= n <= 1024 for n in pair):
+        raise ConfigError("data.size", asked, "pixels from 4 to 1024, or [height, width]")
+    return int(pair[0]), int(pair[1])
+
+
+def opened(path: str) -> Any:
+    """A Pillow image whose header is read. Raises `DataError` naming the file."""
+    from PIL import Image
+
+    try:
+        return Image.open(path)
+    except Exception:
+        raise DataError(f"data.images: {path} is not a readable picture") from None
+
+
+def read(folder: Folder, size: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
+    """Every picture as RGB of ``size``: ``(n, H, W, 3)`` uint8 and labels ``(n,)``."""
+    out = np.empty((len(folder.files), *size, 3), np.uint8)
+    for number, (path, _) in enumerate(folder.files):
+        with opened(path) as image:
+            try:
+                out[number] = np.asarray(resized(image.convert("RGB"), size))
+            except Exception as error:
+                raise DataError(f"data.images: {path} is not a readable picture ({error})") from None
+    return out, np.array([label for _, label in folder.files], np.int64)
+
+
+def resized(image: Any, size: tuple[int, int]) -> Any:
+    """A Pillow image brought to (height, width), bilinear with antialiasing; its aspect is not kept."""
+    if image.size == (size[1], size[0]):
+        return image
+    return vision("transforms.functional").resize(image, list(size), antialias=True)
+
+
+def collect(dataset: Iterable[Any], name: str, asked: object) -> tuple[np.ndarray, np.ndarray]:
+    """A torchvision data set as arrays: grey where all of it is grey, else RGB; labels must be class numbers."""
+    pictures, labels = [], []
+    size = None if asked is None else given_size(asked)
+    for item in dataset:
+        image, label = item[0], item[1]
+        if not hasattr(image, "convert") or isinstance(label, bool) or not isinstance(label, int | np.integer):
+            kinds = f"{type(image).__name__}, {type(label).__name__}"
+            raise DataError(f"data.torchvision: {name} gives ({kinds}); expected pictures with class numbers")
+        grey = image.mode in ("L", "1")
+        image = image if grey else image.convert("RGB")
+        size = size or fitting(image.size)
+        pictures.append(np.asarray(resized(image.convert("L") if grey else image, size)))
+        labels.append(int(label))
+    if not pictures:
+        raise DataError(f"data.torchvision: {name} is empty")
+    if len({picture.ndim for picture in pictures}) > 1:
+        pictures = [p if p.ndim == 3 else np.repeat(p[:, :, None], 3, axis=2) for p in pictures]
+    return np.stack(pictures), np.array(labels, np.int64)
+
+
+def fitting(size: tuple[int, int]) -> tuple[int, int]:
+    """(height, width) of a Pillow ``size`` (width, height), shrunk to `LARGEST_DEFAULT` at the longer side."""
+    scale = min(1.0, LARGEST_DEFAULT / max(size))
+    return max(1, round(size[1] * scale)), max(1, round(size[0] * scale))

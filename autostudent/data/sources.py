@@ -1,0 +1,147 @@
+"""Where pictures come from: scikit-learn's digits, npz arrays, torchvision data sets, folders of image files.
+
+Each source reads its options and returns `Raw`; a new one is a function here and a line in `SOURCES`.
+"""
+
+from __future__ import annotations
+
+import inspect
+import zipfile
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from autostudent.data import folders
+from autostudent.data.vision_import import vision
+from autostudent.errors import ConfigError, DataError, unknown_name
+
+Arrays = tuple[np.ndarray, np.ndarray]
+NEVER_MIRRORED = ("SVHN", "GTSRB", "MNIST", "EMNIST", "KMNIST", "QMNIST", "USPS", "Omniglot", "RenderedSST2")
+
+
+@dataclass(frozen=True)
+class Raw:
+    """Pictures uint8 ``(n, H, W)`` or ``(n, H, W, C)`` with labels ``(n,)``. ``test`` is read only when called; it is
+    None when the source has no test split. ``mirrored``: a mirror image keeps its label."""
+
+    name: str
+    train: Arrays
+    classes: tuple[str, ...] | None = None
+    test: Callable[[], Arrays] | None = None
+    validation: Arrays | None = None
+    mirrored: bool = True
+
+
+def named(spec: Mapping[str, Any]) -> Raw:
+    """``{name: digits}``: the 1,797 real 8x8 digits that scikit-learn ships."""
+    if spec["name"] != "digits":
+        raise ConfigError("data.name", spec["name"], "'digits' (other data: npz, images or torchvision)")
+    from sklearn.datasets import load_digits
+
+    bunch = load_digits()
+    pixels = np.rint(bunch.images * (255 / 16)).astype(np.uint8)  # scikit-learn counts from 0 to 16
+    return Raw("digits", (pixels, bunch.target), tuple(str(n) for n in bunch.target_names), mirrored=False)
+
+
+def arrays(spec: Mapping[str, Any]) -> Raw:
+    """``{npz: FILE}``: arrays ``x_train``, ``y_train``, optionally ``x_test``, ``y_test`` and ``class_names``."""
+    path = Path(str(spec["npz"])).expanduser()
+
+    def read(*keys: str) -> list[np.ndarray]:
+        try:
+            with np.load(path, allow_pickle=False) as file:
+                missing = [key for key in keys if key not in file]
+                if missing:
+                    there = ", ".join(file.files)
+                    raise DataError(f"data.npz: {path} has no array {missing[0]!r}; it holds {there}")
+                return [file[key] for key in keys]
+        except FileNotFoundError:
+            raise DataError(f"data.npz: there is no file {path}") from None
+        except (OSError, ValueError, TypeError, zipfile.BadZipFile) as error:
+            raise DataError(f"data.npz: {path} is not a readable npz file ({one_line(error)})") from None
+
+    x, y = read("x_train", "y_train")
+    with np.load(path, allow_pickle=False) as file:
+        present = set(file.files)
+    classes = tuple(str(name) for name in read("class_names")[0]) if "class_names" in present else None
+    test: Callable[[], Arrays] | None = None
+    if {"x_test", "y_test"} <= present:
+
+        def test() -> Arrays:
+            pictures, labels = read("x_test", "y_test")
+            return pictures, labels
+
+    return Raw(path.stem, (x, y), classes, test)
+
+
+def pictures(spec: Mapping[str, Any]) -> Raw:
+    """``{images: FOLDER}``: one sub-folder a class; or ``train`` (``validation``) and ``test`` folders of such."""
+    root = Path(str(spec["images"])).expanduser()
+    parts = folders.parts(root)
+    size = folders.picture_size(parts["train"], spec.get("size"))
+    classes = parts["train"].classes
+    for part in parts.values():
+        if part.classes != classes:
+            raise DataError(f"data.images: {part.root} has classes {part.classes}, but {parts['train'].root} {classes}")
+    validation = folders.read(parts["validation"], size) if "validation" in parts else None
+    test = (lambda: folders.read(parts["test"], size)) if "test" in parts else None
+    return Raw(root.name, folders.read(parts["train"], size), classes, test, validation)
+
+
+def torchvision_set(spec: Mapping[str, Any]) -> Raw:
+    """``{torchvision: NAME, root: FOLDER}``: any torchvision data set whose labels are class numbers.
+
+    ``download: true`` lets torchvision fetch it; ``options`` go to its constructor (EMNIST: ``{split: letters}``).
+    """
+    datasets, name = vision("datasets"), str(spec["torchvision"])
+    known = [n for n in datasets.__all__ if isinstance(getattr(datasets, n), type)]
+    if name not in known:
+        raise unknown_name("data.torchvision", name, known)
+    maker, options = getattr(datasets, name), dict(spec.get("options", {}))
+    accepted = inspect.signature(maker).parameters
+    if "root" in accepted:
+        if "root" not in spec:
+            raise ConfigError("data.root", None, f"the folder that holds (or is to hold) {name}")
+        options["root"] = str(Path(str(spec["root"])).expanduser())
+    if "download" in accepted:
+        options["download"] = bool(spec.get("download", False))
+    ways: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
+        "train": ({"train": True}, {"train": False}),
+        "split": ({"split": "train"}, {"split": "test"}),
+    }
+    cut = next((key for key in ways if key in accepted and key not in options), None)
+    train_options, test_options = ways[cut] if cut else ({}, {})
+
+    def part(chosen: Mapping[str, Any]) -> Any:
+        try:
+            return maker(**options, **chosen)
+        except Exception as error:  # data set constructors raise whatever they like
+            raise DataError(f"data.torchvision: {name} cannot be opened: {one_line(error)}") from None
+
+    opened = part(train_options)
+    size = spec.get("size")
+    classes = getattr(opened, "classes", None)
+    return Raw(
+        name,
+        folders.collect(opened, name, size),
+        tuple(str(c) for c in classes) if classes else None,
+        (lambda: folders.collect(part(test_options), name, size)) if cut else None,
+        mirrored=name not in NEVER_MIRRORED,
+    )
+
+
+def one_line(error: BaseException) -> str:
+    """The first line of an error's text, or its type where it has none."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+
+
+SOURCES: dict[str, tuple[Callable[[Mapping[str, Any]], Raw], tuple[str, ...]]] = {
+    "name": (named, ()),
+    "npz": (arrays, ()),
+    "images": (pictures, ("size",)),
+    "torchvision": (torchvision_set, ("root", "size", "download", "options")),
+}
+"""The entry that names a source, its reader, and the options that it takes beside the common ones."""

@@ -1,0 +1,25 @@
+"""What a network says of stored pictures, in large batches."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from autostudent.data.views import images
+
+BATCH = 1000
+
+
+def predict(module: nn.Module, x: Tensor, device: torch.device | str = "cpu", batch_size: int = BATCH) -> Tensor:
+    """Logits ``(N, C)`` float32 on the CPU of pictures ``x`` ``(N, C, H, W)`` uint8.
+
+    The network is put into eval mode for the call and left in the mode it was in.
+    """
+    training = module.training
+    module.eval()
+    try:
+        with torch.inference_mode():
+            parts = [module(images(piece.to(device))).float().cpu() for piece in x.split(batch_size)]
+    finally:
+        module.train(training)
+    return torch.cat(parts).clone()

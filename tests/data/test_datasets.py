@@ -1,0 +1,193 @@
+import pickle
+
+import numpy as np
+import pytest
+import torch
+
+from autostudent.data.datasets import load
+from autostudent.errors import ConfigError, DataError
+
+
+def save(path, samples=90, classes=3, shape=(6, 5), test=True, **change):
+    rng = np.random.default_rng(0)
+    arrays = {
+        "x_train": rng.integers(0, 256, (samples, *shape), dtype=np.uint8),
+        "y_train": np.arange(samples) % classes,
+    }
+    if test:
+        arrays |= {"x_test": rng.integers(0, 256, (30, *shape), dtype=np.uint8), "y_test": np.arange(30) % classes}
+    arrays |= change
+    np.savez(path, **{name: array for name, array in arrays.items() if array is not None})
+    return {"npz": str(path)}
+
+
+def test_digits_are_split_once_and_for_all():
+    data = load({"name": "digits"})
+    assert (len(data.train), len(data.validation), len(data.test), len(data.meta)) == (1150, 288, 359, 115)
+    assert data.shape == (1, 8, 8)
+    assert data.classes == tuple("0123456789")
+    places = torch.cat([data.train.index, data.validation.index, data.test.index])
+    assert sorted(places.tolist()) == list(range(1797))
+    assert int(data.train.x.max()) == 255
+    assert load({"name": "digits"}).fingerprint == data.fingerprint
+    assert load({"name": "digits", "seed": 1}).fingerprint != data.fingerprint
+
+
+def test_the_input_is_what_an_architecture_fits():
+    shape = load({"name": "digits"}).input
+    assert (shape.channels, shape.height, shape.width, shape.classes) == (1, 8, 8, 10)
+
+
+def test_every_split_keeps_the_class_shares():
+    data = load({"name": "digits"})
+    for part in (data.train, data.validation, data.test):
+        counts = torch.bincount(part.y, minlength=10) / len(part)
+        assert float((counts - 0.1).abs().max()) < 0.012
+    assert set(data.train.y[data.meta].tolist()) == set(range(10))
+
+
+def test_moments_are_those_of_the_training_pixels():
+    data = load({"name": "digits"})
+    pixels = data.train.x.double() / 255
+    assert data.mean[0] == pytest.approx(float(pixels.mean()), abs=1e-6)
+    assert data.std[0] == pytest.approx(float(pixels.std(unbiased=False)), abs=1e-6)
+
+
+def test_npz_in_both_layouts(tmp_path):
+    grey, colour = load(save(tmp_path / "a.npz")), load(save(tmp_path / "b.npz", shape=(6, 5, 3)))
+    assert grey.shape == (1, 6, 5)
+    assert colour.shape == (3, 6, 5)
+    stored = np.load(tmp_path / "b.npz")
+    assert np.array_equal(colour.train.x[0].numpy().transpose(1, 2, 0), stored["x_train"][int(colour.train.index[0])])
+    assert len(colour.mean) == 3
+    assert len(colour.test) == 30
+
+
+def test_the_test_split_is_read_when_asked_for_only(tmp_path):
+    data = load(save(tmp_path / "a.npz"))
+    (tmp_path / "a.npz").unlink()
+    assert data.fingerprint
+    with pytest.raises(DataError, match="no file"):
+        data.test  # noqa: B018
+
+
+def test_without_a_test_split_one_is_cut(tmp_path):
+    data = load({**save(tmp_path / "a.npz", test=False), "test": 20, "validation": 0.5})
+    assert (len(data.test), len(data.validation), len(data.train)) == (20, 35, 35)
+
+
+def test_class_names_and_limit(tmp_path):
+    names = np.array(["cat", "dog", "eel"])
+    data = load({**save(tmp_path / "a.npz", class_names=names), "limit": 60, "validation": 0.25, "meta": 9})
+    assert data.classes == ("cat", "dog", "eel")
+    assert (len(data.train), len(data.validation), len(data.meta)) == (45, 15, 9)
+
+
+def test_a_changed_pixel_changes_the_fingerprint(tmp_path):
+    before = load(save(tmp_path / "a.npz")).fingerprint
+    pixels = np.load(tmp_path / "a.npz")["x_train"].copy()
+    pixels[3, 2, 1] ^= 1
+    assert load(save(tmp_path / "a.npz", x_train=pixels)).fingerprint != before
+
+
+def test_the_spec_makes_the_same_again(tmp_path):
+    data = load({**save(tmp_path / "a.npz"), "augment": {"flip": True}}, seed=4)
+    again = load(pickle.loads(pickle.dumps(dict(data.spec))))
+    assert again.fingerprint == data.fingerprint
+    assert again.augment == data.augment
+    assert data.augment.flip
+
+
+def test_torchvision_by_name(tmp_path):
+    options = {"size": 60, "image_size": (3, 12, 12), "num_classes": 3}
+    data = load({"torchvision": "FakeData", "options": options})
+    assert data.shape == (3, 12, 12)
+    assert len(data.train) + len(data.validation) + len(data.test) == 60
+    assert load({"torchvision": "FakeData", "options": options, "size": 8}).shape == (3, 8, 8)
+
+
+def write_idx(path, array):
+    """A file in the format of MNIST: magic number, big-endian sizes, bytes."""
+    header = bytes([0, 0, 8, array.ndim]) + b"".join(int(n).to_bytes(4, "big") for n in array.shape)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(header + array.astype(np.uint8).tobytes())
+
+
+def test_torchvision_with_its_own_test_split(tmp_path):
+    rng, raw = np.random.default_rng(0), tmp_path / "FashionMNIST" / "raw"
+    for part, samples in (("train", 50), ("t10k", 20)):
+        write_idx(raw / f"{part}-images-idx3-ubyte", rng.integers(0, 256, (samples, 28, 28)))
+        write_idx(raw / f"{part}-labels-idx1-ubyte", np.arange(samples) % 10)
+    data = load({"torchvision": "FashionMNIST", "root": str(tmp_path)})
+    assert data.shape == (1, 28, 28)
+    assert (len(data.train) + len(data.validation), len(data.test)) == (50, 20)
+    assert data.classes[9] == "Ankle boot"
+
+
+BAD_ARRAYS = {
+    "pictures are float32": {"x_train": np.zeros((90, 6, 5), np.float32)},
+    "pictures have shape": {"x_train": np.zeros((90, 3, 6, 5), np.uint8)},
+    "labels are int64 of shape": {"y_train": np.arange(80) % 3},
+    "labels are float64": {"y_train": np.arange(90) / 2},
+    "labels run from -1": {"y_train": np.arange(90) % 3 - 1},
+    "labels run from 0 to 2": {"class_names": np.array(["a", "b"])},
+    "one class only": {"y_train": np.zeros(90, int)},
+    "no array 'x_train'": {"x_train": None},
+    "no training picture of class": {"y_train": np.arange(90) % 2 * 2},
+    "there are no pictures": {"x_train": np.zeros((0, 6, 5), np.uint8), "y_train": np.zeros(0, int)},
+}
+
+
+@pytest.mark.parametrize("message", BAD_ARRAYS)
+def test_unfit_arrays_are_refused_in_one_line(tmp_path, message):
+    change = dict(BAD_ARRAYS[message])
+    spec = save(tmp_path / "a.npz", **change)
+    with pytest.raises(DataError, match=message) as caught:
+        load(spec)
+    assert "\n" not in str(caught.value)
+
+
+def test_unreadable_files_are_refused(tmp_path):
+    with pytest.raises(DataError, match="there is no file"):
+        load({"npz": str(tmp_path / "absent.npz")})
+    (tmp_path / "torn.npz").write_bytes(b"PK\x03\x04 not really")
+    with pytest.raises(DataError, match="not a readable npz"):
+        load({"npz": str(tmp_path / "torn.npz")})
+    np.savez(tmp_path / "objects.npz", x_train=np.array([{}], object), y_train=np.array([0]))
+    with pytest.raises(DataError, match="not a readable npz"):
+        load({"npz": str(tmp_path / "objects.npz")})
+    np.save(tmp_path / "single.npy", np.zeros(3))
+    with pytest.raises(DataError, match="not a readable npz"):
+        load({"npz": str(tmp_path / "single.npy")})
+
+
+@pytest.mark.parametrize(
+    ("spec", "message"),
+    [
+        ({}, "exactly one of"),
+        ({"name": "digits", "npz": "a"}, "exactly one of"),
+        ({"name": "digit"}, "'digits'"),
+        ({"name": "digits", "validaton": 0.1}, "did you mean 'validation'"),
+        ({"name": "digits", "size": 8}, "one of"),
+        ({"name": "digits", "validation": 0.0}, "data.validation"),
+        ({"name": "digits", "test": 5000}, "data.test"),
+        ({"name": "digits", "limit": 5000}, "data.limit"),
+        ({"name": "digits", "meta": "ten"}, "data.meta"),
+        ({"name": "digits", "augment": {"crop": 2}}, "crop_pad"),
+        ({"torchvision": "CIFAR11", "root": "x"}, "did you mean 'CIFAR10"),
+        ({"torchvision": "CIFAR10"}, "data.root"),
+    ],
+)
+def test_bad_entries_are_refused(spec, message):
+    with pytest.raises(ConfigError, match=message):
+        load(spec)
+
+
+def test_a_share_for_a_split_that_the_source_brings_is_refused(tmp_path):
+    with pytest.raises(ConfigError, match="its own test split"):
+        load({**save(tmp_path / "a.npz"), "test": 0.1})
+
+
+def test_torchvision_that_is_absent_or_no_classification(tmp_path):
+    with pytest.raises(DataError, match="CIFAR10 cannot be opened"):
+        load({"torchvision": "CIFAR10", "root": str(tmp_path)})

@@ -1,0 +1,73 @@
+import numpy as np
+import pytest
+from PIL import Image
+
+from autostudent.data.datasets import load
+from autostudent.errors import ConfigError, DataError
+
+
+def write(folder, count, size=(12, 10), mode="RGB", seed=0):
+    rng = np.random.default_rng(seed)
+    folder.mkdir(parents=True, exist_ok=True)
+    for number in range(count):
+        shape = (size[1], size[0]) if mode == "L" else (size[1], size[0], 3)
+        Image.fromarray(rng.integers(0, 256, shape, dtype=np.uint8)).save(folder / f"{number:03}.png")
+
+
+def test_sub_folders_are_classes(tmp_path):
+    write(tmp_path / "cat", 20)
+    write(tmp_path / "dog", 10, seed=1)
+    write(tmp_path / ".hidden", 3)
+    data = load({"images": str(tmp_path)})
+    assert data.classes == ("cat", "dog")
+    assert data.shape == (3, 10, 12)
+    assert (len(data.train), len(data.validation), len(data.test)) == (19, 5, 6)
+    first = np.asarray(Image.open(tmp_path / "cat" / "000.png"))
+    place = next(
+        (part, i)
+        for part in (data.train, data.validation, data.test)
+        for i in range(len(part))
+        if int(part.index[i]) == 0
+    )
+    assert np.array_equal(place[0].x[place[1]].numpy().transpose(1, 2, 0), first)
+
+
+def test_the_most_common_size_wins_and_is_capped(tmp_path):
+    write(tmp_path / "a", 6, (12, 10))
+    write(tmp_path / "b", 9, (200, 100), mode="L")
+    assert load({"images": str(tmp_path)}).shape == (3, 32, 64)
+    assert load({"images": str(tmp_path), "size": 16}).shape == (3, 16, 16)
+    assert load({"images": str(tmp_path), "size": [8, 16]}).shape == (3, 8, 16)
+    with pytest.raises(ConfigError, match="size"):
+        load({"images": str(tmp_path), "size": 2})
+
+
+def test_train_and_test_folders(tmp_path):
+    for part, count in (("train", 10), ("test", 4), ("val", 3)):
+        for name in ("a", "b"):
+            write(tmp_path / part / name, count)
+    data = load({"images": str(tmp_path)})
+    assert (len(data.train), len(data.validation), len(data.test)) == (20, 6, 8)
+    write(tmp_path / "test" / "c", 1)
+    with pytest.raises(DataError, match="has classes"):
+        load({"images": str(tmp_path)})
+
+
+def test_unfit_folders_are_refused(tmp_path):
+    with pytest.raises(DataError, match="no folder"):
+        load({"images": str(tmp_path / "absent")})
+    write(tmp_path / "a", 5)
+    with pytest.raises(DataError, match="1 class sub-folders"):
+        load({"images": str(tmp_path)})
+    (tmp_path / "b").mkdir()
+    (tmp_path / "b" / "notes.txt").write_text("no picture")
+    with pytest.raises(DataError, match="b holds no picture"):
+        load({"images": str(tmp_path)})
+    write(tmp_path / "b", 5)
+    (tmp_path / "b" / "001.png").write_bytes(b"not a picture")
+    with pytest.raises(DataError, match=r"001\.png is not a readable picture"):
+        load({"images": str(tmp_path)})
+    whole = (tmp_path / "b" / "002.png").read_bytes()
+    (tmp_path / "b" / "001.png").write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(DataError, match=r"001\.png is not a readable picture"):
+        load({"images": str(tmp_path)})

@@ -1,0 +1,122 @@
+import time
+
+import numpy as np
+import pytest
+import torch
+
+from autostudent.data.views import Augment, ViewBank, images
+from autostudent.errors import ConfigError
+
+
+def pictures(samples=50, shape=(3, 8, 8), seed=0):
+    draw = torch.Generator().manual_seed(seed)
+    return torch.randint(0, 256, (samples, *shape), dtype=torch.uint8, generator=draw)
+
+
+def by_hand(x, augment, top, left, mirror):
+    """One picture, padded, cropped and mirrored with plain loops."""
+    pad, (channels, height, width) = augment.crop_pad, x.shape
+    out = np.zeros(x.shape, np.uint8)
+    for c in range(channels):
+        for i in range(height):
+            for j in range(width):
+                row, column = i + top - pad, j + left - pad
+                if 0 <= row < height and 0 <= column < width:
+                    out[c, i, j] = x[c, row, column]
+    return out[:, :, ::-1] if mirror else out
+
+
+def test_every_view_is_a_crop_and_perhaps_a_mirror_image():
+    x, augment = pictures(20), Augment(2, True)
+    view = ViewBank(x, 3, 7, augment).view(1).numpy()
+    for before, after in zip(x.numpy(), view, strict=True):
+        choices = [(t, s, m) for t in range(5) for s in range(5) for m in (False, True)]
+        assert any(np.array_equal(by_hand(before, augment, *choice), after) for choice in choices)
+
+
+def test_crops_and_mirrors_are_spread_evenly():
+    ramp = torch.arange(64, dtype=torch.uint8).view(1, 1, 8, 8).expand(5000, 1, 8, 8).contiguous() + 1
+    view = ViewBank(ramp, 1, 3, Augment(1, True)).view(0)
+    _, counts = np.unique(view.numpy().reshape(5000, -1), axis=0, return_counts=True)
+    assert len(counts) == 18
+    assert counts.min() > 200
+
+
+def test_a_view_is_a_function_of_seed_view_and_sample_only():
+    x, augment = pictures(), Augment(1, True)
+    bank = ViewBank(x, 4, 5, augment)
+    assert torch.equal(bank.view(2), ViewBank(x, 9, 5, augment).view(2))
+    assert torch.equal(bank.view(2)[:10], ViewBank(x[:10], 4, 5, augment).view(2))
+    assert not torch.equal(bank.view(2), bank.view(3))
+    assert not torch.equal(bank.view(2), ViewBank(x, 4, 6, augment).view(2))
+
+
+def test_without_augmentation_views_are_the_pictures():
+    x = pictures()
+    bank = ViewBank(x, 2, 0, Augment())
+    assert torch.equal(bank.view(1), x)
+    assert torch.equal(bank.plain(), x)
+    with pytest.raises(IndexError):
+        bank.view(2)
+
+
+def test_the_address_holds_all_that_decides_a_view():
+    x = pictures()
+    other = x.clone()
+    other[0, 0, 0, 0] ^= 1
+    banks = [
+        ViewBank(x, 4, 5, Augment(1, True)),
+        ViewBank(other, 4, 5, Augment(1, True)),
+        ViewBank(x, 5, 5, Augment(1, True)),
+        ViewBank(x, 4, 6, Augment(1, True)),
+        ViewBank(x, 4, 5, Augment(2, True)),
+    ]
+    assert len({bank.address for bank in banks}) == len(banks)
+    assert banks[0].address == ViewBank(x.clone(), 4, 5, Augment(1, True)).address
+
+
+def splitmix(z):
+    """SplitMix64 in Python's whole numbers, derived from the paper rather than from the code under test."""
+    z = (z + 0x9E3779B97F4A7C15) % 2**64
+    z = (z ^ z >> 30) * 0xBF58476D1CE4E5B9 % 2**64
+    z = (z ^ z >> 27) * 0x94D049BB133111EB % 2**64
+    return z ^ z >> 31
+
+
+def test_views_are_golden():
+    """Every stored knowledge depends on these pixels: a view may never change without a new `CODE`."""
+    x, augment = pictures(12, (1, 3, 3)), Augment(1, True)
+    key = splitmix((splitmix(11) + 2) % 2**64)
+    for sample, after in enumerate(ViewBank(x, 3, 11, augment).view(2).numpy()):
+        bits = splitmix((key + sample) % 2**64)
+        top, left, mirror = bits % 2**16 % 3, (bits >> 16) % 2**16 % 3, bool(bits >> 32 & 1)
+        assert np.array_equal(after, by_hand(x[sample].numpy(), augment, top, left, mirror))
+
+
+def test_views_are_cheap():
+    bank = ViewBank(pictures(10_000, (1, 28, 28)), 4, 0, Augment(2, True))
+    bank.view(0)
+    started = time.perf_counter()
+    bank.view(1)
+    assert time.perf_counter() - started < 0.25  # about 0.01 s on an idle core
+
+
+def test_images_are_floats_in_unit_range():
+    out = images(pictures(4))
+    assert out.dtype == torch.float32
+    assert out.is_contiguous(memory_format=torch.channels_last)
+    assert 0 <= float(out.min()) < 0.1 < 0.9 < float(out.max()) <= 1
+
+
+def test_defaults_fit_the_pictures():
+    assert Augment.default((1, 8, 8)) == Augment(1, False)
+    assert Augment.default((1, 28, 28)) == Augment(2, False)
+    assert Augment.default((3, 32, 32)) == Augment(4, True)
+    assert Augment.default((3, 32, 32), mirrored=False) == Augment(4, False)
+    assert Augment(2, False).with_options({"flip": True}) == Augment(2, True)
+
+
+@pytest.mark.parametrize("options", [{"crop_pad": -1}, {"crop_pad": 1.5}, {"flip": 1}, {"crop": 2}])
+def test_bad_options_are_refused(options):
+    with pytest.raises(ConfigError, match="augment"):
+        Augment().with_options(options)
