@@ -57,12 +57,22 @@ def explain(model: type[BaseModel], error: Any, path: str) -> ConfigError:
         return ConfigError(key, None, "a value (this entry is required)")
     if error["type"] == "value_error":
         return ConfigError(key, shown(error["input"]), str(error["ctx"]["error"]))
-    if error["type"] == "string_pattern_mismatch" and key in ("ladder.spacing", "retention"):
-        return ConfigError(key, error["input"], error["ctx"]["pattern"].strip("^$()").replace("|", " or "))
-    allowed = error["msg"].removeprefix("Input should be ").removesuffix(" or an instance of Entry")
-    if error["type"] == "model_type":
-        allowed = f"a mapping with the keys {', '.join(fields_at(model, where))}"
-    return ConfigError(key, shown(error["input"]), allowed[:1].lower() + allowed[1:])
+    return ConfigError(key, shown(error["input"]), allowed(model, error, where))
+
+
+def allowed(model: type[BaseModel], error: Any, where: Sequence[str]) -> str:
+    """What would have been accepted, in words."""
+    kind, message = error["type"], error["msg"].removeprefix("Input should be ")
+    if kind == "model_type":
+        return f"a mapping with the keys {', '.join(fields_at(model, where))}"
+    if kind == "string_pattern_mismatch":
+        choices = error["ctx"]["pattern"].strip("^$()")
+        return choices.replace("|", " or ") if "[" not in choices else "a name without slashes and control characters"
+    if kind == "too_short":
+        return f"at least {error['ctx']['min_length']}"
+    if kind.startswith(("greater_than", "less_than")):
+        return f"a number {message}"
+    return str(message).split(",")[0]
 
 
 def shown(value: object) -> object:
@@ -102,8 +112,6 @@ def objectives(entries: Mapping[str, Any]) -> tuple[Objective, ...]:
         wanted = [way for way in ("minimize", "maximize") if getattr(entry, way)]
         if wanted != [direction]:
             raise ConfigError(key, " and ".join(wanted) or "no direction", direction)
-        if entry.limit is not None and entry.limit <= 0:
-            raise ConfigError(f"{key}.limit", entry.limit, "a number above 0")
         if not exact and entry.limit is not None and entry.limit > 1:
             raise ConfigError(f"{key}.limit", entry.limit, "a fraction from 0 to 1")
         found.append(Objective(record, direction, unit, entry.reference, entry.limit, exact))

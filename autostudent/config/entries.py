@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 
+from autostudent.errors import ConfigError
 from autostudent.settings import BudgetSettings
 from autostudent.space.yaml_loader import parse_quantity
 
@@ -20,15 +21,16 @@ def not_bool(value: object) -> object:
 
 def quantity(value: object) -> object:
     """A count or a size: 24, 100k, 384 KiB."""
-    not_bool(value)
-    if isinstance(value, str | int | float):
+    try:
         number = parse_quantity(value)
-        return int(number) if float(number).is_integer() else number
-    raise ValueError("a number such as 24, 100k or 384 KiB")
+    except ConfigError:
+        raise ValueError("a number such as 24, 100k or 384 KiB") from None
+    return int(number) if number.is_integer() else number
 
 
 Count = Annotated[int, BeforeValidator(quantity)]
-Amount = Annotated[float, BeforeValidator(quantity)]
+Positive = Annotated[Count, Field(ge=1)]
+Amount = Annotated[int | float, BeforeValidator(quantity), Field(gt=0)]
 Share = Annotated[float, BeforeValidator(not_bool), Field(ge=0, le=1)]
 Name = Annotated[str, Field(min_length=1, max_length=200, pattern=r"^[^\x00-\x1f/\\]+$")]
 
@@ -40,15 +42,21 @@ class Entry(BaseModel):
 
 
 class DataEntry(Entry):
+    """One source; which options belong to it is for `autostudent.data.datasets.load`. Cuts are shares or counts."""
+
     name: str | None = None
     npz: str | None = None
     images: str | None = None
     torchvision: str | None = None
     root: str | None = None
-    size: Annotated[int, BeforeValidator(quantity), Field(ge=4, le=1024)] | None = None
-    limit: Annotated[int, BeforeValidator(quantity), Field(ge=1)] | None = None
-    validation: Annotated[float, BeforeValidator(not_bool), Field(gt=0, lt=1)] | None = None
-    test: Annotated[float, BeforeValidator(not_bool), Field(gt=0, lt=1)] | None = None
+    download: bool | None = None
+    options: dict[str, Any] | None = None
+    size: Annotated[Count, Field(ge=4, le=1024)] | None = None
+    limit: Amount | None = None
+    validation: Amount | None = None
+    test: Amount | None = None
+    meta: Amount | None = None
+    seed: Annotated[int, BeforeValidator(not_bool), Field(ge=0)] | None = None
 
     @model_validator(mode="after")
     def one_source(self) -> DataEntry:
@@ -59,8 +67,8 @@ class DataEntry(Entry):
 
 
 class ResNetEntry(Entry):
-    depth: Annotated[int, BeforeValidator(quantity), Field(ge=8, le=200)]
-    width: Annotated[int, BeforeValidator(quantity), Field(ge=1, le=1024)]
+    depth: Annotated[Count, Field(ge=8, le=200)]
+    width: Annotated[Count, Field(ge=1, le=1024)]
     stem_stride: Annotated[int, Field(ge=1, le=4)] = 1
 
 
@@ -68,10 +76,10 @@ class TrainedTeacher(Entry):
     """Trained by the program, once."""
 
     resnet: ResNetEntry
-    epochs: Annotated[int, BeforeValidator(quantity), Field(ge=1)] = 30
+    epochs: Positive = 30
     lr: Annotated[float, BeforeValidator(not_bool), Field(gt=0)] | None = None
     weight_decay: Annotated[float, BeforeValidator(not_bool), Field(ge=0)] | None = None
-    batch_size: Annotated[int, BeforeValidator(quantity), Field(ge=1)] | None = None
+    batch_size: Positive | None = None
     smoothing: Share | None = None
 
 
@@ -81,7 +89,7 @@ class TorchvisionTeacher(Entry):
     torchvision: str
     weights: str
     normalize: str | dict[str, Any] = "imagenet"
-    resize: Annotated[int, BeforeValidator(quantity), Field(ge=8, le=1024)] | None = None
+    resize: Annotated[Count, Field(ge=8, le=1024)] | None = None
 
 
 class CheckpointTeacher(Entry):
@@ -108,9 +116,9 @@ class PluginTeacher(BaseModel):
 
 class LadderEntry(Entry):
     of: str
-    assistants: Annotated[int, BeforeValidator(quantity), Field(ge=0, le=8)] = 2
+    assistants: Annotated[Count, Field(ge=0, le=8)] = 2
     spacing: Annotated[str, Field(pattern="^geometric$")] = "geometric"
-    smallest: Annotated[int, BeforeValidator(quantity), Field(ge=1)] | None = None
+    smallest: Positive | None = None
 
 
 class SpaceEntry(Entry):
@@ -126,17 +134,17 @@ class ObjectiveEntry(Entry):
 
 
 class BudgetEntry(Entry):
-    trials: Annotated[int, BeforeValidator(quantity), Field(ge=1)]
-    epochs: Annotated[int, BeforeValidator(quantity), Field(ge=1)]
-    rungs: tuple[Annotated[int, BeforeValidator(quantity), Field(ge=1)], ...] | None = None
+    trials: Positive
+    epochs: Positive
+    rungs: tuple[Positive, ...] | None = None
 
-    @model_validator(mode="after")
-    def rising(self) -> BudgetEntry:
-        if self.rungs is not None:
-            rising = all(a < b for a, b in zip(self.rungs, self.rungs[1:], strict=False))
-            if not self.rungs or not rising or self.rungs[-1] != self.epochs:
-                raise ValueError(f"rungs that rise and end at budget.epochs ({self.epochs})")
-        return self
+    @field_validator("rungs")
+    @classmethod
+    def rising(cls, rungs: tuple[int, ...] | None, info: ValidationInfo) -> tuple[int, ...] | None:
+        epochs = info.data.get("epochs")
+        if rungs is not None and epochs is not None and (sorted(set(rungs)) != list(rungs) or rungs[-1:] != (epochs,)):
+            raise ValueError(f"rungs that rise and end at budget.epochs ({epochs})")
+        return rungs
 
     def settings(self) -> BudgetSettings:
         """Without rungs in the file, a training may pause after a ninth and a third of its epochs."""
@@ -156,25 +164,25 @@ class AugmentEntry(Entry):
 
 
 class TrainingEntry(Entry):
-    batch_size: Annotated[int, BeforeValidator(quantity), Field(ge=1)] = 128
+    batch_size: Positive = 128
     momentum: Annotated[float, BeforeValidator(not_bool), Field(ge=0, lt=1)] = 0.9
     warmup: Share = 0.05
     decay: Share = 0.35
-    views: Annotated[int, BeforeValidator(quantity), Field(ge=1, le=1024)] = 8
+    views: Annotated[Count, Field(ge=1, le=1024)] = 8
     augment: AugmentEntry = AugmentEntry()
 
 
 class RunEntry(Entry):
-    workers: Annotated[int, BeforeValidator(quantity), Field(ge=1)] = 2
+    workers: Positive = 2
     cpus_per_trial: Annotated[float, BeforeValidator(not_bool), Field(gt=0)] = 1.0
     gpus_per_trial: Annotated[float, BeforeValidator(not_bool), Field(ge=0)] = 0.0
-    timeout: Annotated[float, BeforeValidator(quantity), Field(gt=0)] | None = None
+    timeout: Amount | None = None
     address: str | None = None
 
 
 class RivalsEntry(Entry):
     space: str = "resnet_family"
-    trials: Annotated[int, BeforeValidator(quantity), Field(ge=0)] = 4
+    trials: Annotated[Count, Field(ge=0)] = 4
 
 
 class StudyEntry(Entry):
