@@ -1,0 +1,34 @@
+"""What to try next: proposers, by name. The vendors behind a proposer are imported when it is made."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from importlib import import_module
+from inspect import signature
+from typing import Any
+
+from autostudent.errors import ConfigError, unknown_name
+from autostudent.propose.base import Proposer
+
+__all__ = ["PROPOSERS", "Proposer", "make"]
+
+PROPOSERS = {
+    "random": "autostudent.propose.random:Random",
+    "evolution": "autostudent.propose.evolution:Evolution",
+    "bayes": "autostudent.propose.bayes:Bayes",
+}
+
+
+def make(name: str, **options: Any) -> Proposer:
+    """The proposer of this name. Raises `ConfigError` for an unknown name or option."""
+    if name not in PROPOSERS:
+        raise unknown_name("search.proposer", name, PROPOSERS)
+    module, _, attribute = PROPOSERS[name].partition(":")
+    build: Callable[..., Proposer] = getattr(import_module(module), attribute)
+    allowed = signature(build).parameters
+    for option in options:
+        if option not in allowed:
+            raise ConfigError(
+                f"search.{option}", options[option], f"an option of {name!r}: {', '.join(allowed) or 'none'}"
+            )
+    return build(**options)

@@ -1,0 +1,197 @@
+"""Bayesian optimisation with exact costs: only measured objectives are modelled, real candidates are scored.
+
+Each proposal fits a Gaussian process to what was measured, draws a pool of describable candidates, drops what is over a
+limit or was tried, and takes the largest expected hypervolume improvement per cost. Where trainings pause at rungs, a
+free slot chooses between a new student and a paused one by the same measure, with a model-free rule as the floor.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from autostudent.front import nondominated
+from autostudent.propose import rungs
+from autostudent.propose.base import Proposer
+from autostudent.propose.catalogue import Catalogue, Option
+from autostudent.propose.design import design_size, next_of_design
+from autostudent.propose.ehvi import Axis
+from autostudent.propose.encoding import Encoder
+from autostudent.propose.history import History
+from autostudent.propose.judge import FitCache, Judge
+from autostudent.propose.random import unseen_draw
+from autostudent.propose.worth import Step, reservation_rates
+from autostudent.records import Problem, Proposal, Trial
+
+PARENTS = 24  # front members whose relatives enter the pool
+SHORTLIST = 48  # new students whose rate is computed exactly
+LOCAL = 8  # best scored whose relatives are tried in a round of local search
+
+
+class Bayes(Proposer):
+    """GP on measured objectives, exact costs, closed-form EHVI over a pool of real candidates.
+
+    Args:
+        fresh: independent draws in the pool.
+        renew: how many of these are replaced from one student to the next.
+        relatives: changed copies of front members in the pool.
+        rounds: rounds of local search around the best scored.
+        worthwhile: after the last student, a paused one beyond the guaranteed share goes on while its chance to join
+            the front is at least this.
+    """
+
+    def __init__(
+        self, fresh: int = 384, renew: int = 8, relatives: int = 192, rounds: int = 2, worthwhile: float = 0.3
+    ) -> None:
+        super().__init__()
+        self.fresh, self.renew, self.relatives, self.rounds = fresh, renew, relatives, rounds
+        self.worthwhile = worthwhile
+        self._fits = FitCache()
+        self._encoder: Encoder | None = None
+
+    def propose(self, problem: Problem, trials: Sequence[Trial]) -> Proposal | None:
+        history = History.of(problem, trials)
+        catalogue = self.catalogue(problem)
+        if (trial := rungs.unranked(history)) is not None:
+            return rungs.going_on(history, trial)
+        if history.students_left:
+            option = next_of_design(history, catalogue, design_size(problem, catalogue))
+            if option is None and not any(trial.results for trial in trials):
+                option = unseen_draw(catalogue, history)
+            if option is not None:
+                return Proposal(option.candidate, problem.rungs[0])
+        if not history.students_left and not history.paused:
+            return None
+        judge = Judge(history, catalogue, self._encoded(problem, catalogue), self._fits)
+        if not history.students_left:
+            return self._finish(judge)
+        if (trial := rungs.due(history, rungs.SHARE / 2)) is not None:
+            return rungs.going_on(history, trial)
+        return self._best(judge)
+
+    def _encoded(self, problem: Problem, catalogue: Catalogue) -> Encoder:
+        if self._encoder is None or not catalogue.serves(self._encoder.problem):
+            self._encoder = Encoder(problem, catalogue)
+        return self._encoder
+
+    def _best(self, judge: Judge) -> Proposal | None:
+        """A new student or a paused one, whichever promises more per cost."""
+        history = judge.history
+        pool, value = self._pool(judge)
+        first = history.problem.rungs[0]
+        if not pool:
+            return self._finish(judge)
+        if judge.last == 0:
+            return Proposal(pool[int(value.argmax())].candidate, first)
+        top = np.argsort(-value, kind="stable")[:SHORTLIST]
+        rates = _new_rates(judge, [pool[i] for i in top])
+        best_new = int(rates.argmax())
+        if history.paused:
+            paused = _paused_rates(judge)
+            if paused.max() >= rates[best_new]:
+                return rungs.going_on(history, history.paused[int(paused.argmax())])
+        return Proposal(pool[top[best_new]].candidate, first)
+
+    def _finish(self, judge: Judge) -> Proposal | None:
+        """No new students: paused ones go on until enough are done and the rest has little chance."""
+        history = judge.history
+        if not history.paused:
+            return None
+        if rungs.missing(history) <= 0:
+            chance = judge.chance(judge.axes(judge.options(history.paused), history.paused))
+            if chance.max() < self.worthwhile:
+                return None
+        return rungs.going_on(history, history.paused[int(_paused_rates(judge).argmax())])
+
+    def _pool(self, judge: Judge) -> tuple[list[Option], np.ndarray]:
+        """Untried options with their EHVI, after local search."""
+        history, catalogue = judge.history, judge.catalogue
+        taken = set(history.identities)
+        start = self.renew * len(history.trials)
+        pool = _new(catalogue.fresh(start, start + self.fresh), taken)
+        parents = _parents(judge)
+        each = -(-self.relatives // max(len(parents), 1))
+        for parent in parents:
+            age = len(history.trials) - parent.number
+            near = (catalogue.relative(parent.candidate, age + i) for i in range(each))
+            pool += _new(near, taken)
+        if not pool and (option := unseen_draw(catalogue, history)) is not None:
+            pool = [option]
+        value = judge.value(judge.axes(pool))
+        for _ in range(self.rounds):
+            best = np.argsort(-value, kind="stable")[:LOCAL]
+            near = (catalogue.relative(pool[b].candidate, i) for b in best for i in range(LOCAL))
+            if more := _new(near, taken):
+                pool += more
+                value = np.concatenate([value, judge.value(judge.axes(more))])
+        return pool, value
+
+
+def _new(options: Iterable[Option | None], taken: set[tuple[Any, ...]]) -> list[Option]:
+    """Those not taken yet, which they are from now on."""
+    kept = []
+    for option in options:
+        if option is not None and option.identity not in taken:
+            taken.add(option.identity)
+            kept.append(option)
+    return kept
+
+
+def _parents(judge: Judge) -> list[Trial]:
+    """The believed front among all trials with results, youngest first, at most `PARENTS`."""
+    known = [trial for trial in judge.history.trials if trial.results and not judge.history.bad(trial)]
+    if not known:
+        return []
+    axes = judge.axes(judge.options(known), known)
+    points = np.column_stack([axis.centre() for axis in axes])
+    front = [trial for trial, best in zip(known, nondominated(points), strict=True) if best]
+    return front[::-1][:PARENTS]
+
+
+def _new_rates(judge: Judge, options: list[Option]) -> np.ndarray:
+    """Rates (n,) of starting each option at the first rung."""
+    return _rates(judge, options, (), -1)
+
+
+def _paused_rates(judge: Judge) -> np.ndarray:
+    """Rates (n,) of taking each paused trial to its next rung."""
+    history = judge.history
+    rates = np.zeros(len(history.paused))
+    levels = np.array([history.level(trial.epoch) for trial in history.paused])
+    for level in np.unique(levels):
+        members = np.flatnonzero(levels == level)
+        trials = [history.paused[i] for i in members]
+        rates[members] = _rates(judge, judge.options(trials), trials, int(level))
+    return rates
+
+
+def _rates(judge: Judge, options: list[Option], trials: Sequence[Trial], level: int) -> np.ndarray:
+    """Reservation rates of going from rung ``level`` (-1: not started) to the next."""
+    prices = judge.history.problem.rung_costs or _even_prices(judge.history.problem.rungs)
+    now, rest = prices[level + 1], sum(prices[level + 2 :])
+    if level + 1 == judge.last:
+        return judge.value(judge.axes(options, trials)) / now
+    final, reached = judge.rows(options, judge.last, trials), judge.rows(options, level + 1, trials)
+
+    looks = {name: aspect.posterior.learnable(final, reached) for name, aspect in judge.aspects.items()}
+    sharp = {name: aspect.axis(final, reduce=looks[name] ** 2) for name, aspect in judge.aspects.items()}
+
+    def value(node: float) -> np.ndarray:
+        axes: list[Axis] = []
+        for objective in judge.objectives:
+            if objective.name in sharp:
+                moved = node * judge.aspects[objective.name].scale * looks[objective.name]
+                axes.append(replace(sharp[objective.name], mean=sharp[objective.name].mean + moved))
+            else:
+                axes.append(judge.known(objective, options))
+        return judge.value(axes)
+
+    return reservation_rates(value, Step(now, rest))
+
+
+def _even_prices(rungs_: tuple[int, ...]) -> tuple[float, ...]:
+    """Share of a full training between one rung and the next."""
+    return tuple((b - a) / rungs_[-1] for a, b in zip((0, *rungs_), rungs_, strict=False))

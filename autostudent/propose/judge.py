@@ -1,0 +1,164 @@
+"""What the record says of candidates: predicted losses, exact costs, and what each would add to the front."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from autostudent.front import nondominated
+from autostudent.propose.catalogue import Catalogue, Option
+from autostudent.propose.ehvi import Axis, Known, Modelled, chance_to_improve, expected_improvement
+from autostudent.propose.encoding import SAMPLE, Encoder
+from autostudent.propose.history import History, minimised
+from autostudent.propose.surrogate import Hyperparameters, Posterior, fit, rows_to_fit
+from autostudent.propose.targets import Measurement, Targets, measurements, targets, unusable
+from autostudent.records import Objective, Trial
+
+FITS_KEPT = 8
+
+
+class FitCache:
+    """Fitted hyperparameters by the data they were fitted to."""
+
+    def __init__(self) -> None:
+        self._fits: OrderedDict[tuple[bytes, bytes], Hyperparameters] = OrderedDict()
+
+    def fit(self, encoder: Encoder, x: np.ndarray, z: np.ndarray) -> Hyperparameters:
+        key = (x.tobytes(), z.tobytes())
+        if key not in self._fits:
+            self._fits[key] = fit(encoder.layout, x, z)
+            if len(self._fits) > FITS_KEPT:
+                self._fits.popitem(last=False)
+        return self._fits[key]
+
+
+@dataclass(frozen=True)
+class Aspect:
+    """The model of one measured objective; predictions are on the warped scale of the last rung."""
+
+    objective: Objective
+    posterior: Posterior
+    targets: Targets
+    location: float
+    scale: float
+
+    def axis(self, x: np.ndarray, reduce: np.ndarray | float = 0.0) -> Modelled:
+        """Predictions at rows; ``reduce`` is taken from their (standardised) variances."""
+        mean, sd = self.posterior.predict(x)
+        sd = np.sqrt(np.maximum(sd**2 - reduce, 1e-8))
+        return Modelled(self.location + self.scale * mean, self.scale * sd, self.targets.warp)
+
+
+class Judge:
+    """Models of the measured objectives, conditioned on the record, and the front with pending work believed in.
+
+    Columns are ordered as in `History.points`: the measured objective first, the others in the problem's order.
+    """
+
+    def __init__(self, history: History, catalogue: Catalogue, encoder: Encoder, fits: FitCache) -> None:
+        problem = history.problem
+        self.history, self.catalogue, self.encoder = history, catalogue, encoder
+        self.objectives = (problem.measured, *(o for o in problem.objectives if o is not problem.measured))
+        self.last = len(problem.rungs) - 1
+        self.aspects = {o.name: self._aspect(o, fits) for o in self.objectives if not o.exact}
+        self.reference = np.array([self._reference(objective) for objective in self.objectives])
+        self.ideal = self._ideal()
+        self.front = self._front()
+
+    def options(self, trials: Sequence[Trial]) -> list[Option]:
+        """The trials' candidates as options; a trial in the record can always be described."""
+        found = []
+        for trial in trials:
+            described = self.catalogue.describe(trial.candidate)
+            assert described is not None, f"trial {trial.number} can no longer be drawn"
+            found.append(Option(trial.candidate, described, ()))
+        return found
+
+    def rows(self, options: Sequence[Option], level: int, trials: Sequence[Trial] = ()) -> np.ndarray:
+        """Model rows of new students, or of these trials."""
+        numbers = [trial.number for trial in trials] or [-1 - i for i in range(len(options))]
+        return self.encoder.rows(options, level, numbers)
+
+    def axes(self, options: Sequence[Option], trials: Sequence[Trial] = ()) -> list[Axis]:
+        """Fully trained outcomes, a column each."""
+        x = self.rows(options, self.last, trials)
+        return [
+            self.aspects[o.name].axis(x) if o.name in self.aspects else self.known(o, options) for o in self.objectives
+        ]
+
+    def known(self, objective: Objective, options: Sequence[Option]) -> Known:
+        return Known(np.array([minimised(objective, o.description.costs[objective.name]) for o in options]))
+
+    def value(self, axes: Sequence[Axis]) -> np.ndarray:
+        """EHVI (n,) as a share of the box between ideal and reference."""
+        box = float(np.prod(self.reference - self.ideal))
+        return expected_improvement(self.front, self.reference, axes) / max(box, 1e-300)
+
+    def chance(self, axes: Sequence[Axis]) -> np.ndarray:
+        """Probability (n,) of joining the front, for one modelled objective."""
+        loss = axes[0]
+        assert isinstance(loss, Modelled)
+        costs = np.column_stack([axis.values for axis in axes[1:] if isinstance(axis, Known)])
+        return chance_to_improve(self.front, self.reference, loss, costs)
+
+    def _aspect(self, objective: Objective, fits: FitCache) -> Aspect:
+        history = self.history
+        rows = measurements(history, objective)
+        first = rows[: rows_to_fit(len(rows))]
+        fitted = targets(objective, first, self.last + 1)
+        location = float(fitted.z.mean()) if len(first) else 0.0
+        spread = float(fitted.z.std()) if len(first) > 1 else 0.0
+        scale = spread if spread > 1e-6 else 1.0
+        x = self._measured_rows(rows)
+        hyper = fits.fit(self.encoder, x[: len(first)], (fitted.z - location) / scale)
+        now = targets(objective, rows, self.last + 1)
+        lost = unusable(history, objective)
+        x = np.vstack([x, self.rows(self.options(lost), self.last, lost)])
+        z = np.concatenate([now.z, np.full(len(lost), now.worst)])
+        posterior = Posterior(hyper, x, (z - location) / scale, self._pending_rows())
+        return Aspect(objective, posterior, now, location, scale)
+
+    def _measured_rows(self, rows: Sequence[Measurement]) -> np.ndarray:
+        x = self.rows(self.options([row.trial for row in rows]), 0, [row.trial for row in rows])
+        x[:, -3] = [row.level for row in rows]
+        return x
+
+    def _pending_rows(self) -> np.ndarray:
+        pending = self.history.in_flight
+        x = self.rows(self.options(pending), 0, pending)
+        x[:, -3] = [self.history.level(self.history.target(trial)) for trial in pending]
+        return x
+
+    def _reference(self, objective: Objective) -> float:
+        if objective.name in self.aspects:
+            return self.aspects[objective.name].targets.reference
+        for given in (objective.reference, objective.limit):
+            if given is not None:
+                return minimised(objective, given)
+        return float(self._sampled(objective).max())
+
+    def _sampled(self, objective: Objective) -> np.ndarray:
+        return self.known(objective, self.catalogue.fresh(0, SAMPLE)).values
+
+    def _ideal(self) -> np.ndarray:
+        """(m,) a point near the best of every objective; only scales the values."""
+        best = []
+        for objective, reference in zip(self.objectives, self.reference, strict=True):
+            if objective.name in self.aspects:
+                seen = [m.loss for m in measurements(self.history, objective)]
+            else:
+                seen = self._sampled(objective).tolist()
+            best.append(min([*seen, reference - 1e-12 * (1 + abs(reference))]))
+        return np.array(best)
+
+    def _front(self) -> np.ndarray:
+        """Completed points, with those in flight at their believed values (k, m)."""
+        points = self.history.points(self.history.complete)
+        pending = self.history.in_flight
+        if pending:
+            believed = np.column_stack([axis.centre() for axis in self.axes(self.options(pending), pending)])
+            points = np.vstack([points, believed])
+        return points[nondominated(points)]

@@ -1,0 +1,99 @@
+"""Who goes on to the next rung: the multi-objective rule that needs no model.
+
+The rule is successive halving with non-dominated sorting: among the trials that reached a rung, those of the same
+family (a method's curve has its own shape) are ranked by non-dominated sorting on (value, exact costs), and within a
+rank spread along the front. At least a `SHARE` of all students reaches the last rung.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from autostudent.front import ranks
+from autostudent.propose.history import IN_FLIGHT, History
+from autostudent.records import Proposal, Trial, TrialState
+
+SHARE = 1 / 3  # of the students reach the last rung
+
+
+def _fraction(history: History, share: float) -> float:
+    """Share of a rung's trials that goes on, such that the product over the rungs is ``share``."""
+    climbs = len(history.problem.rungs) - 1
+    return share ** (1 / climbs) if climbs else 1.0
+
+
+def unranked(history: History) -> Trial | None:
+    """The first paused trial whose rung says nothing (no valid value there yet): it goes on without being compared."""
+    return next((trial for trial in history.paused if not math.isfinite(history.loss(trial))), None)
+
+
+def promising(history: History, level: int) -> list[Trial]:
+    """Paused trials at a rung, best first by rank within their family and then by isolation on the front."""
+    epoch = history.problem.rungs[level]
+    name = history.problem.measured.name
+    reached = [trial for trial in history.trials if any(e == epoch for e, _ in trial.curve(name))]
+    order: list[tuple[float, float, int, Trial]] = []
+    for family in dict.fromkeys(history.family(trial) for trial in reached):
+        group = [trial for trial in reached if history.family(trial) == family]
+        values = history.points(group)
+        values[:, 0] = [history.loss_at(trial, epoch) for trial in group]
+        rank = ranks(values)
+        spread = _isolation(values, rank)
+        order += [
+            (rank[i] / len(group), -spread[i], trial.number, trial)
+            for i, trial in enumerate(group)
+            if trial.state is TrialState.PAUSED and trial.epoch == epoch
+        ]
+    return [trial for *_, trial in sorted(order, key=lambda entry: entry[:3])]
+
+
+def due(history: History, share: float = SHARE) -> Trial | None:
+    """The trial that must go on because too few of its rung did, highest rung first; None when all quotas are met.
+
+    ``share`` of all students is to reach the last rung while the study runs; `SHARE` holds at its end in any case.
+    """
+    rungs = history.problem.rungs
+    fraction = _fraction(history, share)
+    for level in reversed(range(len(rungs) - 1)):
+        arrived = sum(trial.epoch >= rungs[level] for trial in history.trials)
+        left = sum(trial.epoch > rungs[level] or _climbs(history, trial, level) for trial in history.trials)
+        quota = math.floor(fraction * arrived)
+        if not history.students_left and not history.in_flight:
+            quota = math.ceil(_fraction(history, SHARE) ** (level + 1) * len(history.trials) - 1e-9)
+        if left < quota and (waiting := promising(history, level)):
+            return waiting[0]
+    return None
+
+
+def going_on(history: History, trial: Trial) -> Proposal:
+    """The proposal that takes a paused trial to its next rung."""
+    return Proposal(trial.candidate, history.next_rung(trial), trial.number)
+
+
+def missing(history: History) -> int:
+    """How many more students must reach the last rung before the study may end."""
+    last = history.problem.rungs[-1]
+    there = len(history.complete) + sum(history.target(trial) == last for trial in history.in_flight)
+    return math.ceil(SHARE * len(history.trials) - 1e-9) - there
+
+
+def _climbs(history: History, trial: Trial, level: int) -> bool:
+    """In flight from this rung to a higher one."""
+    return trial.state in IN_FLIGHT and history.target(trial) > history.problem.rungs[level] >= trial.epoch > 0
+
+
+def _isolation(values: np.ndarray, rank: np.ndarray) -> np.ndarray:
+    """NSGA-II's crowding distance (n,) within each rank; the ends of a front are infinitely isolated."""
+    distance = np.zeros(len(values))
+    for level in np.unique(rank):
+        members = np.flatnonzero(rank == level)
+        for column in values[members].T:
+            by_value = members[np.argsort(column, kind="stable")]
+            ordered = np.sort(column, kind="stable")
+            width = ordered[-1] - ordered[0]
+            distance[by_value[[0, -1]]] = np.inf
+            if width > 0:
+                distance[by_value[1:-1]] += (ordered[2:] - ordered[:-2]) / width
+    return distance

@@ -1,0 +1,133 @@
+"""The Gaussian process: fitted cold on the first rows of the record, conditioned on all of them."""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from botorch.models import SingleTaskGP
+from botorch.optim.fit import fit_gpytorch_mll_scipy
+from botorch.settings import validate_input_scaling
+from gpytorch.constraints import GreaterThan
+from gpytorch.likelihoods import GaussianLikelihood
+from gpytorch.mlls import ExactMarginalLogLikelihood
+from gpytorch.priors import LogNormalPrior
+
+from autostudent.propose.encoding import Layout
+from autostudent.propose.kernel import StudentKernel
+
+FEWEST = 4  # rows below which the priors' medians serve
+MOST = 600  # rows that a fit looks at
+STEPS = 50  # of L-BFGS
+
+
+def rows_to_fit(rows: int) -> int:
+    """How many of the first rows the hyperparameters come from: all up to 50, then every 5th, 20th, 100th count."""
+    for limit, step in ((50, 1), (300, 5), (1000, 20)):
+        if rows <= limit:
+            return rows - rows % step
+    return rows - rows % 100
+
+
+@dataclass(frozen=True)
+class Hyperparameters:
+    """A fitted kernel with the noise variance and mean of the standardised targets."""
+
+    kernel: StudentKernel
+    noise: float
+    mean: float
+
+
+def fit(layout: Layout, x: np.ndarray, z: np.ndarray) -> Hyperparameters:
+    """Hyperparameters for standardised targets ``z`` (n,) at rows ``x`` (n, d), from a cold start; deterministic."""
+    chosen = _subset(z)
+    likelihood = GaussianLikelihood(noise_prior=LogNormalPrior(-4.0, 1.0), noise_constraint=GreaterThan(1e-4))
+    likelihood.noise = 0.02
+    kernel = StudentKernel(layout)
+    with validate_input_scaling(False), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        model = SingleTaskGP(
+            torch.from_numpy(x[chosen]),
+            torch.from_numpy(z[chosen, None]),
+            likelihood=likelihood,
+            covar_module=kernel,
+            outcome_transform=None,
+        )
+        if len(chosen) >= FEWEST:
+            model.train()
+            fit_gpytorch_mll_scipy(ExactMarginalLogLikelihood(likelihood, model), options={"maxiter": STEPS})
+    model.eval()
+    return Hyperparameters(kernel, likelihood.noise.item(), model.mean_module.constant.item())
+
+
+def _subset(z: np.ndarray) -> np.ndarray:
+    """Rows for a fit: all, or the best third of `MOST` and an even spread of the rest."""
+    if len(z) <= MOST:
+        return np.arange(len(z))
+    best = np.argsort(z, kind="stable")[: MOST // 3]
+    rest = np.setdiff1d(np.arange(len(z)), best)
+    even = rest[np.linspace(0, len(rest) - 1, MOST - len(best)).astype(int)]
+    return np.sort(np.concatenate([best, even]))
+
+
+class Posterior:
+    """The process conditioned on rows and values; pending rows are believed at their mean.
+
+    Believing a pending value at its predicted mean leaves every mean as it is and only shrinks variances, so pending
+    rows enter the Cholesky factor and nothing else.
+    """
+
+    def __init__(self, hyper: Hyperparameters, x: np.ndarray, z: np.ndarray, pending: np.ndarray) -> None:
+        self._hyper = hyper
+        self._seen = torch.from_numpy(np.vstack([x, pending]))
+        measured = len(x)
+        with torch.no_grad():
+            covariance = self._kernel(self._seen, self._seen)
+            covariance.diagonal().add_(hyper.noise)
+            self._factor = _cholesky(covariance)
+            # The leading block of a Cholesky factor is the factor of the leading block.
+            own = self._factor[:measured, :measured]
+            residual = torch.from_numpy(z - hyper.mean)[:, None]
+            self._weights = torch.cholesky_solve(residual, own)[:, 0] if measured else residual[:, 0]
+        self._measured = measured
+
+    def predict(self, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Mean and standard deviation (n,) of the noise-free values at rows (n, d)."""
+        with torch.no_grad():
+            rows = torch.from_numpy(x)
+            cross = self._kernel(rows, self._seen)
+            mean = self._hyper.mean + cross[:, : self._measured] @ self._weights
+            reduced = torch.linalg.solve_triangular(self._factor, cross.T, upper=False)
+            variance = self._diagonal(rows) - (reduced**2).sum(dim=0)
+        return mean.numpy(), variance.clamp_min(1e-10).sqrt().numpy()
+
+    def learnable(self, x: np.ndarray, seen_at: np.ndarray) -> np.ndarray:
+        """Standard deviation (n,) by which measuring at ``seen_at`` is expected to move the means at ``x``.
+
+        Both (n, d), row by row. The square of the result is what the variance at ``x`` loses.
+        """
+        with torch.no_grad():
+            first, second = torch.from_numpy(x), torch.from_numpy(seen_at)
+            a = torch.linalg.solve_triangular(self._factor, self._kernel(first, self._seen).T, upper=False)
+            b = torch.linalg.solve_triangular(self._factor, self._kernel(second, self._seen).T, upper=False)
+            prior = self._hyper.kernel.forward(first.unsqueeze(1), second.unsqueeze(1))[:, 0, 0]
+            covariance = prior - (a * b).sum(dim=0)
+            variance = self._diagonal(second) - (b**2).sum(dim=0) + self._hyper.noise
+        return (covariance.abs() / variance.clamp_min(1e-10).sqrt()).numpy()
+
+    def _kernel(self, first: torch.Tensor, second: torch.Tensor) -> torch.Tensor:
+        return self._hyper.kernel.forward(first, second)
+
+    def _diagonal(self, rows: torch.Tensor) -> torch.Tensor:
+        return self._hyper.kernel.forward(rows, rows, diag=True)
+
+
+def _cholesky(matrix: torch.Tensor) -> torch.Tensor:
+    """The lower factor; a growing jitter helps when rows repeat."""
+    for jitter in (0.0, 1e-8, 1e-6, 1e-4):
+        factor, failed = torch.linalg.cholesky_ex(matrix + jitter * torch.eye(len(matrix), dtype=matrix.dtype))
+        if not failed:
+            return factor
+    raise ValueError("the covariance of the record is not positive definite; are there NaN features?")

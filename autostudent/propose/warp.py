@@ -1,0 +1,68 @@
+"""Monotone maps between a measured loss and the scale on which it is modelled.
+
+Any monotone map leaves the acquisition exact: it only moves the levels at which probabilities are read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.special import expit, logit
+
+from autostudent.records import Objective
+
+SOFTENING = 0.002  # keeps the logit finite at no error; about half a picture of 250
+
+
+@dataclass(frozen=True)
+class Warp:
+    """``model = f((loss - low) / width)``, f being the logit for rates and the logarithm for all else.
+
+    Losses are minimised: a maximised accuracy a enters as -a, so that its error is ``loss + 1``.
+    """
+
+    low: float
+    width: float
+    rate: bool
+
+    def to_model(self, loss: np.ndarray) -> np.ndarray:
+        """Modelled values; losses below ``low`` (better than anything seen) stay finite."""
+        unit = (np.asarray(loss, dtype=float) - self.low) / self.width
+        if self.rate:
+            return logit(np.clip((unit + SOFTENING) / (1 + 2 * SOFTENING), 1e-9, 1 - 1e-9))
+        return np.log(np.maximum(unit, 1e-9))
+
+    def to_loss(self, model: np.ndarray) -> np.ndarray:
+        """The inverse of `to_model`."""
+        if self.rate:
+            return self.low + self.width * (expit(model) * (1 + 2 * SOFTENING) - SOFTENING)
+        return self.low + self.width * np.exp(model)
+
+
+def choose_warp(objective: Objective, losses: Sequence[float], reference: float) -> Warp:
+    """Logit for values in [0, 1] (accuracies, error rates), else the logarithm of the distance to just below the best.
+
+    ``losses`` are the finite ones measured so far, possibly none.
+    """
+    shift = -1.0 if objective.direction == "maximize" else 0.0
+    if all(shift <= loss <= shift + 1 for loss in losses) and shift <= reference <= shift + 1:
+        return Warp(shift, 1.0, rate=True)
+    best = min([*losses, reference])
+    span = max(reference - best, 1e-3 * abs(reference), 1e-12)
+    return Warp(best - 0.1 * span, span, rate=False)
+
+
+def choose_reference(objective: Objective, losses: Sequence[float]) -> float:
+    """The worst minimised loss that still counts: the objective's own, its limit, or a value read from the record.
+
+    The record's value lies three times as far behind the best as the median does, within what was seen.
+    """
+    for given in (objective.reference, objective.limit):
+        if given is not None:
+            return given if objective.direction == "minimize" else -given
+    if not losses:
+        return 0.0 if objective.direction == "maximize" else 1.0
+    best, middle, worst = np.min(losses), np.median(losses), np.max(losses)
+    return float(min(best + max(3 * (middle - best), 0.1 * abs(best), 1e-3), max(worst, best + 1e-3)))
