@@ -19,7 +19,7 @@ from autostudent.records import Objective
 LOCATIONS = ("npz", "images", "root", "tsv", "weights", "checkpoint", "architecture", "students", "recipe", "space")
 """Entries that hold a file or folder; `StudySettings.resolved` keeps the last component of their path only."""
 
-SQLITE = "sqlite:///"
+FILE_STORES = ("sqlite:///", "journal:///")
 
 
 @dataclass(frozen=True)
@@ -153,22 +153,29 @@ def without_places(value: Any) -> Any:
     return value
 
 
-def sqlite_file(url: str) -> Path | None:
-    """The file behind an SQLite URL, None for any other storage."""
-    return Path(url.removeprefix(SQLITE)) if url.startswith(SQLITE) else None
+def store_file(url: str) -> Path | None:
+    """The file behind a storage URL, None for a database server."""
+    scheme = next((scheme for scheme in FILE_STORES if url.startswith(scheme)), None)
+    return Path(url.removeprefix(scheme)) if scheme else None
+
+
+def placed_store(url: str) -> str:
+    """The storage URL with an absolute file."""
+    scheme = next((scheme for scheme in FILE_STORES if url.startswith(scheme)), "")
+    return f"{scheme}{Path(url.removeprefix(scheme)).expanduser().absolute()}" if scheme else url
 
 
 def default_artifacts(store: str, study: str) -> str:
     """Where assets go when the study does not say.
 
     ``<folder>/<study>/study.db`` shares ``<folder>/assets`` with its neighbours, so that a later study finds the same
-    teachers; any other SQLite file has ``assets`` beside it.
+    teachers; any other file has ``assets`` beside it.
 
     Raises:
         ConfigError: for a store that is not a file.
     """
-    file = sqlite_file(store)
+    file = store_file(store)
     if file is None:
-        raise ConfigError("artifacts", None, "a folder or file:///… URL, because the store is not a local SQLite file")
+        raise ConfigError("artifacts", None, "a folder or file:///… URL, because the store is not a local file")
     folder = file.parent.parent if file.parent.name == study else file.parent
     return str(folder / "assets")

@@ -17,7 +17,6 @@ from autostudent.config.checking import objectives, parse, teacher
 from autostudent.config.entries import StudyEntry
 from autostudent.errors import ConfigError, unknown_name
 from autostudent.settings import (
-    SQLITE,
     LadderSettings,
     RivalSettings,
     RunSettings,
@@ -26,7 +25,7 @@ from autostudent.settings import (
     StudySettings,
     TrainingSettings,
     default_artifacts,
-    sqlite_file,
+    placed_store,
 )
 from autostudent.space.yaml_loader import load_yaml
 
@@ -90,16 +89,11 @@ def named_or_placed(name: str) -> str:
     return place(name) if name.endswith((".yaml", ".yml")) or os.sep in name else name
 
 
-def read(path: str | Path, assignments: Sequence[str] = ()) -> dict[str, Any]:
-    """The study file as a mapping, with overrides and environment variables filled in but nothing checked."""
-    file = Path(path)
-    if not file.is_file():
+def load_file(path: str | Path) -> dict[str, Any]:
+    """The study file as it stands."""
+    if not Path(path).is_file():
         raise ConfigError("study file", str(path), "an existing YAML file")
-    raw = load_yaml(file)
-    if not isinstance(raw, dict):
-        raise ConfigError("study file", str(path), "a mapping with study, data, teachers, space, objectives, budget")
-    filled: dict[str, Any] = substitute(override(raw, assignments))
-    return filled
+    return load_yaml(Path(path))
 
 
 def load_settings(path: str | Path, assignments: Sequence[str] = (), *, store: str | None = None) -> StudySettings:
@@ -113,10 +107,24 @@ def load_settings(path: str | Path, assignments: Sequence[str] = (), *, store: s
     Raises:
         ConfigError: for anything that is missing, unknown, of the wrong type or out of range.
     """
-    raw = read(path, assignments)
+    raw = override(load_file(path), assignments)
     if store is not None:
         raw["store"] = store
-    return build(raw)
+    return build(substitute(raw))
+
+
+def default_store(study: str) -> str:
+    """Where a study without ``store`` is remembered."""
+    return f"sqlite:///runs/{study}/study.db"
+
+
+def locate(path: str | Path, assignments: Sequence[str] = (), *, store: str | None = None) -> tuple[str, str, str]:
+    """(store URL, study name, artifacts) of a study file, for queries: data and teachers need not be there."""
+    raw = override(load_file(path), assignments)
+    kept = substitute({key: raw[key] for key in ("study", "store", "artifacts") if raw.get(key) is not None})
+    name = str(kept.get("study", ""))
+    url = placed_store(str(store or kept.get("store") or default_store(name)))
+    return url, name, place(str(kept["artifacts"])) if "artifacts" in kept else default_artifacts(url, name)
 
 
 def build(raw: Mapping[str, Any]) -> StudySettings:
@@ -125,9 +133,7 @@ def build(raw: Mapping[str, Any]) -> StudySettings:
     teachers = {name: absolute(teacher(name, spec)) for name, spec in entry.teachers.items()}
     if entry.ladder is not None and entry.ladder.of not in teachers:
         raise unknown_name("ladder.of", entry.ladder.of, teachers)
-    url = entry.store or f"{SQLITE}runs/{entry.study}/study.db"
-    file = sqlite_file(url)
-    url = url if file is None else f"{SQLITE}{file.expanduser().absolute()}"
+    url = placed_store(entry.store or default_store(entry.study))
     return StudySettings(
         study=entry.study,
         data=absolute(entry.data.model_dump(exclude_none=True)),
