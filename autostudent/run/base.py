@@ -35,7 +35,7 @@ class Driver(Protocol):
         ...
 
     def commit(self, segment: Segment, result: Result) -> None:
-        """Takes the result of a segment; a failed one has ``result.failure`` set. Whether it runs again is decided here."""
+        """Takes the result of a segment; whether one with ``result.failure`` set runs again is decided here."""
         ...
 
 
@@ -50,8 +50,8 @@ class Worker(Protocol):
 class Feed:
     """Keeps ``depth`` segments out of a driver: asks for as many as are missing once after every commit.
 
-    What the driver is asked depends on the order of the commits alone, never on time. With one worker the commits come in
-    the order of the segments, so that a whole study repeats exactly.
+    What the driver is asked depends on the order of the commits alone, never on time. With one worker the commits come
+    in the order of the segments, so that a whole study repeats exactly.
     """
 
     def __init__(self, driver: Driver, depth: int) -> None:

@@ -74,9 +74,9 @@ class RaySession:
 def require_token() -> None:
     """Makes a token for a cluster that this process starts, where the user has none.
 
-    Ray's ports do not all listen on loopback alone; since 2.59 a local cluster asks for a token by default (the user may
-    set ``RAY_AUTH_MODE=disabled``). Ray would write a token of its own into the home folder, readable by everyone; ours
-    stays in the environment, where Ray's processes find it.
+    Ray's ports do not all listen on loopback alone; since 2.59 a local cluster asks for a token by default (the user
+    may set ``RAY_AUTH_MODE=disabled``). Ray would write a token of its own into the home folder, readable by everyone;
+    ours stays in the environment, where Ray's processes find it.
     """
     if find_token() is None:
         os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)

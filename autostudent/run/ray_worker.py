@@ -22,9 +22,10 @@ from autostudent.run.base import Worker, guarded
 class Plan:
     """What every worker process needs to know.
 
-    ``make_worker`` is pickled by Ray's cloudpickle and opened inside the first segment, so that whatever goes wrong there
-    is a failed result with its traceback. ``cpus`` and ``gpus`` are the share of one segment. ``timeout_s`` limits one
-    segment, and the making of the worker on its own; ``notes`` is the folder where the watchdog leaves its word.
+    ``make_worker`` is pickled by Ray's cloudpickle and opened inside the first segment, so that whatever goes wrong
+    there is a failed result with its traceback. ``cpus`` and ``gpus`` are the share of one segment. ``timeout_s``
+    limits one segment, and the making of the worker on its own; ``notes`` is the folder where the watchdog leaves its
+    word.
     """
 
     make_worker: bytes
@@ -48,8 +49,9 @@ class SegmentTrainable(tune.Trainable):
     _plan: Plan
     _worker: Worker | None = None
 
-    def setup(self, config: dict[str, Any], plan: Plan) -> None:
+    def setup(self, config: dict[str, Any], plan: Plan | None = None) -> None:
         """Called by Tune once per actor process."""
+        assert plan is not None
         self._plan = plan
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:

@@ -1,0 +1,210 @@
+"""The two sides of a run on Ray Tune: a thread that talks to the study, and the parts that Tune's loop calls.
+
+They meet in `StudyThread`: results go in, segments come out. Tune never waits for the study while a segment runs.
+"""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from pathlib import Path
+from queue import SimpleQueue
+from typing import Any
+
+import ray
+from ray import tune
+from ray.tune.schedulers import FIFOScheduler
+from ray.tune.search import Searcher
+
+from autostudent.records import Cause, Result, Segment
+from autostudent.run.base import Driver, Feed, failed
+from autostudent.run.ray_worker import Plan, note_of, result_of
+
+SEGMENTS_PER_FIT = 1000  # Tune's own state grows by 12 KB and a folder a segment
+
+
+class Stopped(Exception):
+    """Leaves Tune's loop on purpose."""
+
+
+class StudyThread:
+    """Talks to the driver in a thread of its own: results go in, segments to run come out, in order."""
+
+    def __init__(self, driver: Driver, workers: int) -> None:
+        self.feed = Feed(driver, 2 * workers)  # one that runs and one that waits for every worker
+        self.error: BaseException | None = None
+        self.over = False
+        self._ready: deque[Segment] = deque()
+        self._returned: SimpleQueue[tuple[Segment, Result] | None] = SimpleQueue()
+        self._closing = False
+        self._changed = threading.Condition()
+        self._thread = threading.Thread(target=self._talk, name="study", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def give(self, segment: Segment, result: Result) -> None:
+        """A segment has ended."""
+        self._returned.put((segment, result))
+
+    def take(self) -> Segment | None:
+        """The next segment, None while there is none; never waits."""
+        with self._changed:
+            return self._ready.popleft() if self._ready else None
+
+    def wait(self, seconds: float) -> bool:
+        """Waits until there is a segment to take (True) or the study is over; False also when time is up."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._ready or self.over, seconds)
+            return bool(self._ready)
+
+    def close(self) -> None:
+        """Lets results that have arrived be committed, asks for nothing more, and waits for the thread."""
+        self._closing = True
+        self._returned.put(None)
+        self._thread.join()
+
+    def _talk(self) -> None:
+        try:
+            self._offer(self.feed.start())
+            while not self.feed.done and (item := self._returned.get()) is not None:
+                self._offer(self.feed.commit(*item, refill=not self._closing))
+        except BaseException as error:  # raised again in the caller's thread
+            self.error = error
+        with self._changed:
+            self.over = True
+            self._changed.notify_all()
+
+    def _offer(self, segments: list[Segment]) -> None:
+        with self._changed:
+            self._ready.extend(segments)
+            self._changed.notify_all()
+
+
+class SegmentSearcher(Searcher):
+    """Hands the study's segments to Tune, never more than there are workers, and Tune's results to the study."""
+
+    def __init__(self, study: StudyThread, plan: Plan, workers: int, interrupted: Callable[[], bool]) -> None:
+        super().__init__()
+        self.study = study
+        self.plan = plan
+        self.workers = workers
+        self.interrupted = interrupted
+        self.running: dict[str, Segment] = {}
+        self.left = SEGMENTS_PER_FIT
+
+    def suggest(self, trial_id: str) -> Any:
+        """Called by Tune in every turn of its loop for as long as it gets trials."""
+        if self.left == 0:
+            return Searcher.FINISHED
+        if len(self.running) == self.workers:
+            return None
+        while not self.running and not self.study.wait(0.2):  # nothing runs: Tune has nothing else to do
+            if self.study.over or self.interrupted():
+                return Searcher.FINISHED
+        segment = self.study.take()
+        if segment is None:
+            return None
+        self.left -= 1
+        self.running[trial_id] = segment
+        return {"segment": json.dumps(segment.to_json())}
+
+    def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
+        """Called by Tune when a segment has reported; what became of a lost one is for `Watcher.on_trial_error`."""
+        if result is not None and not error:
+            self.study.give(self.running.pop(trial_id), result_of(result))
+
+    def lost(self, trial_id: str, error: str, seconds: float) -> None:
+        """A worker died in the segment of this trial, ``seconds`` after it began."""
+        segment = self.running.pop(trial_id)
+        self.study.give(segment, lost_result(segment, self.plan, error, seconds))
+
+    def save(self, checkpoint_path: str) -> None:
+        """Nothing: the store is the truth."""
+
+    def restore(self, checkpoint_path: str) -> None:
+        """Nothing, see `save`."""
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Nothing either: Tune pickles its settings when a run begins, to restore it, which never happens."""
+        return {}
+
+
+def lost_result(segment: Segment, plan: Plan, error: str, seconds: float) -> Result:
+    """What it means that a worker process ended in a segment: a timeout, Ray's memory monitor, our bug, or bad luck."""
+    note = note_of(plan.notes, segment)
+    limit = plan.timeout_s
+    if limit is not None:
+        message = f"took longer than {limit:g} s"
+        if note.is_file() and (word := note.read_text()).startswith("Timeout"):
+            return failed(segment, Cause.TIMEOUT, message, word)
+        if seconds >= limit and not note.is_file():  # the worker ran on another machine, its note stayed there
+            return failed(segment, Cause.TIMEOUT, message, error)
+    if "running low on memory" in error:
+        return failed(segment, Cause.OUT_OF_MEMORY, "Ray's memory monitor ended the worker", error)
+    if "raised in its creation task" in error:
+        return failed(segment, Cause.BUG, "the worker process could not start", error)
+    return failed(segment, Cause.WORKER_LOST, "the worker process died", error)
+
+
+class Watcher(tune.Callback):
+    """Sees which actors run, says what became of lost ones, and leaves Tune's loop when there is a reason to."""
+
+    def __init__(self, searcher: SegmentSearcher) -> None:
+        self.searcher = searcher
+        self.actors: dict[str, Any] = {}
+        self.began: dict[str, float] = {}
+
+    def on_step_begin(self, iteration: int, trials: list[Any], **info: Any) -> None:
+        """Called by Tune about ten times a second."""
+        if self.searcher.study.error is not None or self.searcher.interrupted():
+            self.kill()
+            raise Stopped
+
+    def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        """Called by Tune when an actor, new or reused, is ready for a trial."""
+        self.actors[trial.trial_id] = trial.temporary_state.ray_actor
+        self.began[trial.trial_id] = time.monotonic()
+
+    def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        """Called by Tune after the searcher's."""
+        self.actors.pop(trial.trial_id, None)
+
+    def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        """Called by Tune when an actor is gone, after the searcher's `on_trial_complete`."""
+        self.actors.pop(trial.trial_id, None)
+        began = self.began.get(trial.trial_id, time.monotonic())
+        error = Path(trial.error_file).read_text() if trial.error_file else "no reason was given"
+        self.searcher.lost(trial.trial_id, error, time.monotonic() - began)
+
+    def kill(self) -> None:
+        """Ends running segments now; Tune's own way is to wait for them."""
+        for actor in self.actors.values():
+            ray.kill(actor)
+
+
+class WarmActors(FIFOScheduler):
+    """Keeps every actor that has ended a segment for the next one, also while the study thinks.
+
+    Tune keeps only one idle actor when it sees no trial that needs it, and hands a trial whose actor is still starting
+    to an idle actor, dropping the other; both cost a start (torch, data) of seconds.
+    """
+
+    def __init__(self, workers: int) -> None:
+        super().__init__()
+        self.workers = workers
+        self._told = False
+
+    def on_trial_add(self, tune_controller: Any, trial: Any) -> None:
+        """Called by Tune for every new trial; the first tells how many idle actors may stay."""
+        controller = getattr(tune_controller, "_tune_controller", tune_controller)
+        cache = getattr(controller, "_actor_cache", None)  # not public; without it some starts are lost, nothing else
+        if cache is not None and not self._told:
+            cache.increase_max(trial.placement_group_factory, self.workers)
+            self._told = True
+
+    def choose_trial_to_run(self, tune_controller: Any) -> None:
+        """Nothing: Tune then runs pending trials in order, and never takes one from its starting actor."""
