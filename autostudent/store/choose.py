@@ -1,0 +1,132 @@
+"""Picks one student of a front for a user with limits. Plain rows in, one row and the reason out."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from autostudent.errors import ConfigError
+
+Row = Mapping[str, Any]
+
+RULES = ("accuracy", "knee", "smallest_within_1se")
+COSTS = {"params": "parameters", "macs": "multiply-adds", "memory_bytes": "bytes of memory"}
+
+
+def best(
+    rows: Sequence[Row],
+    *,
+    max_params: float | None = None,
+    max_macs: float | None = None,
+    max_memory: float | None = None,
+    min_accuracy: float | None = None,
+    within: float | None = None,
+    rule: str = "accuracy",
+    quality: str = "accuracy",
+    images: int | None = None,
+) -> tuple[dict[str, Any], str]:
+    """The student to take among those that respect every limit, and why.
+
+    Args:
+        rows: rows of a front, as `autostudent.store.store.Store.front` gives them.
+        max_memory: in bytes.
+        min_accuracy: least value of ``quality``.
+        within: the smallest student whose quality is at most this much below the best one's is taken.
+        rule: "accuracy": the best quality; "knee": where quality begins to cost most, the farthest above the line from
+            the smallest to the best student (parameters on a log scale); "smallest_within_1se": ``within`` one
+            standard error of the best quality, as stored in the row (``accuracy_se``), else binomial over ``images``.
+        images: how many samples the quality was measured on.
+
+    Raises:
+        ConfigError: no student respects the limits (the nearest one is named), or an argument makes no sense.
+    """
+    if rule not in RULES:
+        raise ConfigError("rule", rule, f"one of: {', '.join(RULES)}")
+    if not rows:
+        raise ConfigError("best", "an empty front", "a study with at least one student that finished within its limits")
+    limits = {"params": max_params, "macs": max_macs, "memory_bytes": max_memory, quality: min_accuracy}
+    fitting = [row for row in rows if not _broken(row, limits, quality)]
+    if not fitting:
+        raise _nothing_fits(rows, limits, quality)
+    top = max(fitting, key=lambda row: (row[quality], *(-size for size in _sizes(row))))
+    among = f"of {len(fitting)} students" + (
+        " within the limits" if any(v is not None for v in limits.values()) else ""
+    )
+    if rule == "smallest_within_1se" and within is None:
+        within = _standard_error(top, quality, images)
+    if within is not None:
+        return _smallest(fitting, top, within, quality, among)
+    if rule == "knee":
+        return _knee(fitting, quality, among)
+    return dict(top), f"the best {quality} {among}"
+
+
+def _sizes(row: Row) -> tuple[float, ...]:
+    """Parameters first, then the other costs, then the number of the trial: the order of ties."""
+    return (*(row[name] for name in COSTS if name in row), row["trial"])
+
+
+def _broken(row: Row, limits: Mapping[str, float | None], quality: str) -> dict[str, float]:
+    """For every limit that the row breaks, by what share of the limit it does."""
+    out = {}
+    for name, limit in limits.items():
+        if limit is None:
+            continue
+        over = limit - row[name] if name == quality else row[name] - limit
+        if over > 0:
+            out[name] = over / abs(limit) if limit else math.inf
+    return out
+
+
+def _nothing_fits(rows: Sequence[Row], limits: Mapping[str, float | None], quality: str) -> ConfigError:
+    """An error that names the student that breaks the limits least."""
+    nearest = min(rows, key=lambda row: (sum(_broken(row, limits, quality).values()), -row[quality], _sizes(row)))
+    words = {"params": "max_params", "macs": "max_macs", "memory_bytes": "max_memory", quality: f"min_{quality}"}
+    given = {words[name]: limit for name, limit in limits.items() if limit is not None}
+    has = ", ".join(f"{row_text(name, nearest[name], quality)}" for name in _broken(nearest, limits, quality))
+    key, value = (next(iter(given.items()))) if len(given) == 1 else ("limits", given)
+    return ConfigError(
+        key, value, f"limits that a student of the front respects; the nearest is student {nearest['trial']} with {has}"
+    )
+
+
+def row_text(name: str, value: float, quality: str) -> str:
+    """One number of a row in words."""
+    return f"{quality} {value:.4f}" if name == quality else f"{value:,.0f} {COSTS[name]}"
+
+
+def _standard_error(row: Row, quality: str, images: int | None) -> float:
+    """Of the row's quality: as measured, else binomial over ``images``."""
+    stored = row.get(f"{quality}_se")
+    if stored is not None:
+        return float(stored)
+    share = row[quality]
+    if not images or not 0 <= share <= 1:
+        raise ConfigError("within", None, f"a tolerance in {quality}, because its standard error is not known")
+    return math.sqrt(share * (1 - share) / images)
+
+
+def _smallest(rows: Sequence[Row], top: Row, within: float, quality: str, among: str) -> tuple[dict[str, Any], str]:
+    close = [row for row in rows if row[quality] >= top[quality] - within]
+    chosen = min(close, key=lambda row: (*_sizes(row)[:-1], -row[quality], row["trial"]))
+    if chosen is top:
+        return dict(chosen), f"the best {quality} {among}; none smaller is within {within:.4f} of it"
+    return dict(chosen), (
+        f"the smallest {among} whose {quality} is within {within:.4f} of the best ({top[quality]:.4f}, student "
+        f"{top['trial']} with {row_text('params', top['params'], quality)})"
+    )
+
+
+def _knee(rows: Sequence[Row], quality: str, among: str) -> tuple[dict[str, Any], str]:
+    small, top = min(rows, key=_sizes), max(rows, key=lambda row: row[quality])
+    width, height = math.log(top["params"] / small["params"]), top[quality] - small[quality]
+    if width <= 0 or height <= 0:
+        return dict(top), f"the best {quality} {among}: there is no trade-off among them"
+
+    def above(row: Row) -> float:
+        """Height over the line, in units where it goes from (0, 0) to (1, 1)."""
+        return float((row[quality] - small[quality]) / height - math.log(row["params"] / small["params"]) / width)
+
+    chosen = max(rows, key=lambda row: (above(row), -row["trial"]))
+    return dict(chosen), f"the knee {among}: a larger one gains little {quality}, a smaller one loses much"

@@ -1,0 +1,157 @@
+"""One driver a study: a lock on a file beside the store, or a lease in the study's attributes for database servers."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import socket
+import threading
+import time
+import uuid
+from pathlib import Path
+from typing import Any, Protocol
+
+from optuna.storages import BaseStorage
+
+from autostudent.errors import StoreError
+
+
+class Lock(Protocol):
+    """What the store holds while it drives a study."""
+
+    def acquire(self) -> str | None:
+        """Takes the lock; returns who held it and died without giving it back, None if nobody.
+
+        Raises:
+            StoreError: another driver is at work; the message names its host and process.
+        """
+
+    def check(self) -> None:
+        """Raises `StoreError` when the lock was lost to another driver."""
+
+    def release(self) -> None:
+        """Gives the lock back."""
+
+
+def refusal(where: str, holder: str) -> StoreError:
+    """What a second driver is told."""
+    return StoreError(f"store {where} is driven by {holder}; wait until it ends, or stop it, before you start another")
+
+
+def holder_name(host: str, pid: int) -> str:
+    """Host and process in words."""
+    return f"process {pid} on host {host}"
+
+
+class FileLock:
+    """An exclusive lock of the kernel on ``<store file>.driver``: it dies with the process, however that ends.
+
+    The file holds the driver's host and process as text, for the message that a second driver gets.
+    """
+
+    def __init__(self, store: Path, where: str) -> None:
+        self._path = store.resolve().with_name(store.name + ".driver")
+        self._where = where
+        self._handle: int | None = None
+
+    def acquire(self) -> str | None:
+        handle = os.open(self._path, os.O_RDWR | os.O_CREAT, 0o644)
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            holder = os.pread(handle, 500, 0).decode(errors="replace") or "another process"
+            os.close(handle)
+            raise refusal(self._where, holder) from None
+        dead = os.pread(handle, 500, 0).decode(errors="replace")
+        os.ftruncate(handle, 0)
+        os.pwrite(handle, holder_name(socket.gethostname(), os.getpid()).encode(), 0)
+        self._handle = handle
+        return dead or None
+
+    def check(self) -> None:
+        return
+
+    def release(self) -> None:
+        if self._handle is not None:
+            os.ftruncate(self._handle, 0)
+            os.close(self._handle)
+            self._handle = None
+
+
+class Lease:
+    """An attribute of the study that a thread renews; it lapses ``seconds`` after the last renewal.
+
+    A driver on the same host whose process is gone is succeeded at once. A driver that was cut off and finds the
+    lease in other hands stops at its next write.
+    """
+
+    KEY = "lease"
+
+    def __init__(self, storage: BaseStorage, study_id: int, where: str, seconds: float = 60.0) -> None:
+        self._storage = storage
+        self._study_id = study_id
+        self._where = where
+        self._seconds = seconds
+        self._token = uuid.uuid4().hex
+        self._until = 0.0
+        self._lost = False
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._renew, name="autostudent-lease", daemon=True)
+
+    def acquire(self) -> str | None:
+        held = self._read()
+        if held and self._alive(held):
+            raise refusal(self._where, holder_name(held["host"], held["pid"]))
+        self._write()
+        self._stop.wait(
+            min(0.2, self._seconds / 10)
+        )  # two drivers may have seen the lease free: the last writer has it
+        now = self._read()
+        if now is None or now["token"] != self._token:
+            raise refusal(self._where, holder_name(now["host"], now["pid"]) if now else "another process")
+        self._thread.start()
+        return holder_name(held["host"], held["pid"]) if held else None
+
+    def check(self) -> None:
+        if self._lost:
+            raise StoreError(f"store {self._where}: another driver took over; this one stops")
+
+    def release(self) -> None:
+        self._stop.set()
+        if self._thread.is_alive():
+            self._thread.join()
+        held = self._read()
+        if held and held["token"] == self._token:
+            self._storage.set_study_user_attr(self._study_id, self.KEY, None)
+
+    def _read(self) -> dict[str, Any] | None:
+        return self._storage.get_study_user_attrs(self._study_id).get(self.KEY)
+
+    def _write(self) -> None:
+        self._until = time.time() + self._seconds
+        lease = {"host": socket.gethostname(), "pid": os.getpid(), "token": self._token, "until": self._until}
+        self._storage.set_study_user_attr(self._study_id, self.KEY, lease)
+
+    def _alive(self, held: dict[str, Any]) -> bool:
+        if held["host"] != socket.gethostname():
+            return time.time() < held["until"]
+        try:
+            os.kill(held["pid"], 0)
+        except ProcessLookupError:
+            return False
+        except PermissionError:
+            return True
+        return True
+
+    def _renew(self) -> None:
+        while not self._stop.wait(self._seconds / 4):
+            try:
+                held = self._read()
+                self._lost = held is None or held["token"] != self._token
+                if not self._lost:
+                    self._write()
+            except Exception:  # whatever the database's driver raises while the server is away
+                self._lost = time.time() > self._until
+            if self._lost:
+                break
+        self._storage.remove_session()

@@ -1,0 +1,153 @@
+"""All trials of a study in memory, written through to Optuna."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from typing import Any
+
+import optuna
+from optuna.storages import BaseStorage
+from optuna.trial import FrozenTrial, create_trial
+from optuna.trial import TrialState as OptunaState
+
+from autostudent.assets import Assets
+from autostudent.errors import StoreError
+from autostudent.records import Failure, Objective, Result, Trial, TrialState
+from autostudent.space.domains import Domain
+from autostudent.store import record
+from autostudent.store.attributes import plain
+from autostudent.store.params import distributions
+from autostudent.store.record import Stored
+
+UNFINISHED = (OptunaState.RUNNING, OptunaState.WAITING)
+
+
+class Trials:
+    """The trials of one study: each write goes to Optuna first, then to memory."""
+
+    def __init__(self, storage: BaseStorage, study: str, assets: Assets | None) -> None:
+        self._storage = storage
+        self._study = study
+        self._study_id = storage.get_study_id_from_name(study)
+        self._assets = assets
+        self._stored: dict[int, Stored] = {}
+        self._rows: dict[int, int] = {}
+        self.loaded = False
+
+    def load(self) -> None:
+        """Reads every trial in one bulk query."""
+        read = [record.read(row, self._assets) for row in self._frozen()]
+        self._stored = {stored.trial.number: stored for stored in read if stored is not None}
+        self.loaded = True
+
+    def rows_stored(self) -> int:
+        """How many rows Optuna holds, ours or not."""
+        return self._storage.get_n_trials(self._study_id)
+
+    def __iter__(self) -> Iterator[Stored]:
+        return iter(list(self._stored.values()))
+
+    def __getitem__(self, number: int) -> Stored:
+        """Raises `StoreError` when there is no trial of that number."""
+        stored = self._stored.get(number)
+        if stored is None:
+            raise StoreError(f"study {self._study!r} has no trial {number}")
+        return stored
+
+    def failure_address(self, number: int) -> str:
+        """The address of a failed trial's traceback, empty when it has none."""
+        failure = self._storage.get_trial(self._row(number)).user_attrs.get(record.FAILURE)
+        return failure["traceback"] if failure else ""
+
+    def create(
+        self, trial: Trial, about: Mapping[str, Any], domains: Mapping[str, Domain], limits: Mapping[str, float]
+    ) -> Trial:
+        """Adds a NEW trial, its number given by Optuna; the row and all that belongs to it appear in one transaction.
+
+        ``limits`` are Optuna's constraint values, known before training.
+        """
+        config = trial.candidate.config
+        known = distributions(config, domains)
+        template = create_trial(
+            state=OptunaState.RUNNING,
+            params={name: config[name] for name in known},
+            distributions=known,
+            user_attrs=record.first_attributes(trial, about, self._assets),
+            constraints=dict(limits),
+        )
+        row = self._storage.create_new_trial(self._study_id, template)
+        number = self._storage.get_trial_number_from_id(row)
+        self._rows[number] = row
+        self._stored[number] = Stored(replace(trial, number=number), plain(about), told=False)
+        return self[number].trial
+
+    def start(self, trial: Trial) -> Trial:
+        """Remembers the segment and the attempt that the TRAINING ``trial`` names."""
+        begun = {"epoch": trial.until_epoch, "attempt": trial.attempt}
+        return self._set(trial, record.STARTED, begun)
+
+    def add(self, trial: Trial, result: Result) -> Trial:
+        """Commits a segment; the trial is PAUSED until it is told otherwise."""
+        name, value = record.segment_attribute(trial, result, self._assets)
+        return self._set(replace(trial, state=TrialState.PAUSED, results=(*trial.results, result)), name, value)
+
+    def blame(self, trial: Trial, failure: Failure, seconds: Mapping[str, float]) -> Trial:
+        """Remembers why the trial failed."""
+        kept = record.failure_attribute(trial, failure, seconds, self._assets)
+        return self._set(replace(trial, failure=Failure(failure.cause, kept["message"])), record.FAILURE, kept)
+
+    def tell(self, number: int, state: TrialState, objectives: tuple[Objective, ...]) -> Stored:
+        """Makes the trial COMPLETE with the value of every objective, or PRUNED or FAIL without."""
+        stored = self[number]
+        values = None
+        if state is TrialState.COMPLETE:
+            known = stored.trial.values
+            values = [float(known[objective.name]) for objective in objectives]
+            measured = [objective for objective in objectives if objective.limit is not None and not objective.exact]
+            self._constrain(number, {o.name: excess(o, known[o.name]) for o in measured})
+        self._storage.set_trial_state_values(self._row(number), OptunaState[state.name], values)
+        self._stored[number] = Stored(replace(stored.trial, state=state), stored.about, told=True)
+        return self._stored[number]
+
+    def fail_strangers(self) -> list[str]:
+        """Sets to FAIL every unfinished row that holds no student; says what was done.
+
+        `create` adds a row with all its attributes in one transaction, so such rows come from other programs only.
+        """
+        lines = []
+        for row in self._frozen(unfinished=True):
+            if row.number not in self._stored:
+                self._storage.set_trial_state_values(self._row(row.number), OptunaState.FAIL)
+                lines.append(f"trial {row.number}: a row without a student, made by another program; set to FAIL")
+        return lines
+
+    def _frozen(self, unfinished: bool = False) -> list[FrozenTrial]:
+        states = UNFINISHED if unfinished else None
+        return self._storage.get_all_trials(self._study_id, deepcopy=False, states=states)
+
+    def _row(self, number: int) -> int:
+        """Optuna's id of a trial, which only writers need."""
+        if number not in self._rows:
+            self._rows[number] = self._storage.get_trial_id_from_study_id_trial_number(self._study_id, number)
+        return self._rows[number]
+
+    def _set(self, trial: Trial, name: str, value: Any) -> Trial:
+        self._storage.set_trial_user_attr(self._row(trial.number), name, value)
+        self._stored[trial.number] = Stored(trial, self[trial.number].about, told=False)
+        return trial
+
+    def _constrain(self, number: int, values: Mapping[str, float]) -> None:
+        """Sets constraint values that became known by measuring; one that a killed driver has set already is kept."""
+        if not values:
+            return
+        study = optuna.load_study(study_name=self._study, storage=self._storage)
+        trial = optuna.trial.Trial(study, self._row(number))
+        for name in values.keys() - trial.constraints.keys():
+            trial.set_constraint(name, values[name])
+
+
+def excess(objective: Objective, value: float) -> float:
+    """By how much the value breaks the objective's limit, zero or less when it does not: Optuna's constraint value."""
+    assert objective.limit is not None
+    return float(value - objective.limit if objective.direction == "minimize" else objective.limit - value)
