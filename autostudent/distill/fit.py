@@ -291,7 +291,8 @@ class Fit:
     def _view(self, role: Role, batch: Batch, own: Output, peers: Mapping[str, Output]) -> View:
         outputs, heads = self._sources(role, batch, peers)
         facts = {name: fact[batch.index] for name, fact in self.job.facts.items()}
-        return View(batch, own, outputs, self.progress, self.lr, None, heads, facts)
+        seed = derive_seed(self.job.seed, "loss", self.step)
+        return View(batch, own, outputs, self.progress, self.lr, None, heads, facts, seed)
 
     def _objective(self, role: Role, view: View) -> Tensor:
         """mean over the batch of (label weight x cross-entropy + the method's loss)."""
@@ -374,14 +375,16 @@ class Fit:
         taps = (*self._method(role).needs.taps, "penultimate")
         calls = iter(range(1_000_000))
 
-        def train(count: int) -> list[View]:
+        def train(count: int) -> Iterator[list[View]]:
             views = []
             for batch in self._batches(self.epoch):
                 own = self._forward(role, batch, taps)
                 views.append(self._view(role, batch, own, {}))
                 if len(views) == count:
-                    break
-            return views
+                    yield views
+                    views = []
+            if views:
+                yield views
 
         def meta() -> View:
             draw = generator(self.job.seed, "meta", self.step, next(calls))

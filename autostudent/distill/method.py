@@ -130,11 +130,15 @@ class Wrapper(Method):
         state.inner = self.inner.init(spec)
         return state
 
+    def see(self, view: View, state: State) -> View:
+        """What the inner method is shown instead of ``view``."""
+        return view
+
     def loss(self, view: View, state: State) -> Tensor:
-        return self.inner.loss(view, inner_state(state))
+        return self.inner.loss(self.see(view, state), inner_state(state))
 
     def label_weight(self, view: View, state: State) -> Tensor | float:
-        return self.inner.label_weight(view, inner_state(state))
+        return self.inner.label_weight(self.see(view, state), inner_state(state))
 
     def plan(self, spec: Spec) -> Plan:
         return self.inner.plan(spec)
@@ -143,7 +147,10 @@ class Wrapper(Method):
         return self.inner.transform(batch, rng)
 
     def adapt(self, probe: Probe, state: State) -> None:
-        self.inner.adapt(probe, inner_state(state))
+        def train(count: int) -> Iterator[list[View]]:
+            return ([self.see(view, state) for view in views] for views in probe.train(count))
+
+        self.inner.adapt(dataclasses.replace(probe, train=train), inner_state(state))
 
 
 def inner_state(state: State) -> State:

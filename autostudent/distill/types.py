@@ -5,7 +5,7 @@ Letters: B batch, C classes, N samples, M teachers, D features.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -55,7 +55,7 @@ class View:
     (tap "penultimate" to logits) or None where the source is cached or a black box. ``temperature`` is set by wrappers
     that change it, else None: losses then use their own. ``facts``: derived facts about the training samples, one row a
     sample, already gathered for this batch. ``progress`` in [0, 1] counts over the full training. ``lr`` is the current
-    learning rate.
+    learning rate. ``seed`` is a fresh number in every step, for draws within a loss.
     """
 
     batch: Batch
@@ -66,6 +66,7 @@ class View:
     temperature: float | Tensor | None = None
     heads: tuple[Head | None, ...] = ()
     facts: Mapping[str, Tensor] = field(default_factory=dict)
+    seed: int = 0
 
     @property
     def logits(self) -> Tensor:
@@ -222,11 +223,11 @@ class Cadence:
 class Probe:
     """What `Method.adapt` may look at. The model is in eval mode without gradient while it is called.
 
-    ``train(k)`` gives k mini-batches as `View` (own output with the tap "penultimate", sources as in training);
-    ``meta()`` gives the next batch of the meta split likewise, without sources. ``rng`` is seeded by (trial, step).
+    ``train(k)`` goes once through the training samples, k mini-batches at a time, as `View` (own output with the tap
+    "penultimate", sources as in training); ``meta()`` gives the next batch of the meta split likewise, without sources. ``rng`` is seeded by (trial, step).
     """
 
-    train: Callable[[int], list[View]]
+    train: Callable[[int], Iterator[list[View]]]
     meta: Callable[[], View]
     progress: float
     lr: float
