@@ -1,0 +1,162 @@
+"""The frozen graph of a student: what the store keeps and what networks are rebuilt from.
+
+A network is a list of nodes in topological order. A node aligns its inputs (average pooling to its size, a 1x1
+convolution with bias where channels differ), merges them into one tensor and applies its operation. The last node is
+averaged over its pixels; a linear layer gives the logits.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from hashlib import blake2b
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from autostudent.errors import ConfigError, InvalidDraw
+from autostudent.space.ops import MERGES, OPS
+
+if TYPE_CHECKING:
+    import networkx as nx
+
+FORMAT = 1  # version of the JSON form
+
+
+class InputShape(NamedTuple):
+    """What a network reads and how many classes it tells apart."""
+
+    channels: int
+    height: int
+    width: int
+    classes: int
+
+
+class Node(NamedTuple):
+    """``op`` of `OPS` to ``width`` channels at 1/``stride`` of the picture's size, after a ``merge`` of ``inputs``.
+
+    ``stage`` counts from 0; ``inputs`` are positions of earlier nodes.
+    """
+
+    op: str
+    width: int
+    stage: int
+    stride: int
+    merge: str
+    inputs: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """A student's graph with every width fixed.
+
+    ``nodes[0]`` is the picture. ``blocks`` are the positions of the nodes at which a block ends: the promised taps.
+    ``versions`` names the libraries that drew the graph.
+    """
+
+    input: InputShape
+    nodes: tuple[Node, ...]
+    blocks: tuple[int, ...]
+    versions: Mapping[str, str] = field(default_factory=dict, compare=False)
+
+    @property
+    def width(self) -> int:
+        """D: channels of the last node, the width of the penultimate tap."""
+        return self.nodes[-1].width
+
+    @cached_property
+    def stages(self) -> tuple[int, ...]:
+        """Position of the last block of every stage."""
+        last = {self.nodes[block].stage: block for block in self.blocks}
+        return tuple(last[stage] for stage in sorted(last))
+
+    def size(self, stride: int) -> tuple[int, int]:
+        """(height, width) at a stride, rounded up."""
+        return -(-self.input.height // stride), -(-self.input.width // stride)
+
+    def graph(self) -> nx.DiGraph:
+        """The DAG with ``op``, ``width``, ``stage``, ``stride`` and ``merge`` on every node."""
+        import networkx as nx
+
+        graph = nx.DiGraph()
+        for i, node in enumerate(self.nodes):
+            graph.add_node(i, op=node.op, width=node.width, stage=node.stage, stride=node.stride, merge=node.merge)
+            graph.add_edges_from((source, i) for source in node.inputs)
+        return graph
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """The same for graphs that differ only in the order of their nodes (32 hexadecimal digits).
+
+        Every node is hashed with all that it depends on, then with all that depends on it; the multiset of these names
+        the graph.
+        """
+        down: list[bytes] = []
+        users: list[list[int]] = [[] for _ in self.nodes]
+        for i, (op, width, stage, stride, merge, inputs) in enumerate(self.nodes):
+            label = f"{op},{width},{stage},{stride},{merge if len(inputs) > 1 else ''}".encode()
+            parts = [down[j] for j in inputs]
+            for j in inputs:
+                users[j].append(i)
+            # The first input of an attention merge plays another role than the rest.
+            parts = [*parts[:1], *sorted(parts[1:])] if merge == "attention" else sorted(parts)
+            down.append(blake2b(b"".join((label, *parts)), digest_size=16).digest())
+        both = [b""] * len(down)
+        for i in range(len(down) - 1, -1, -1):
+            above = sorted([both[j] for j in users[i]])
+            both[i] = blake2b(b"".join((down[i], *above)), digest_size=16).digest()
+        whole = blake2b(",".join(map(str, self.input)).encode(), digest_size=16)
+        whole.update(b"".join(sorted(both)))
+        return whole.hexdigest()
+
+    def to_json(self) -> dict[str, Any]:
+        """A JSON mapping from which `from_json` makes an equal graph."""
+        return {
+            "format": FORMAT,
+            "input": self.input._asdict(),
+            "nodes": [[n.op, n.width, n.stage, n.stride, n.merge, list(n.inputs)] for n in self.nodes],
+            "blocks": list(self.blocks),
+            "versions": dict(self.versions),
+        }
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> Architecture:
+        """The graph of a JSON mapping.
+
+        Raises:
+            ConfigError: when the mapping is not a graph in this format.
+        """
+        if value.get("format") != FORMAT:
+            raise ConfigError("architecture.format", value.get("format"), str(FORMAT))
+        try:
+            shape = InputShape(**value["input"])
+            nodes = tuple(Node(*row[:5], tuple(row[5])) for row in value["nodes"])
+            made = cls(shape, nodes, tuple(value["blocks"]), dict(value["versions"]))
+        except (KeyError, TypeError, IndexError) as error:
+            raise ConfigError("architecture", str(error), "a graph as Architecture.to_json writes it") from None
+        made.validate()
+        return made
+
+    def validate(self) -> None:
+        """Raises `ConfigError` unless the nodes form a graph that can be built."""
+        for i, node in enumerate(self.nodes):
+            key = f"architecture.nodes[{i}]"
+            if node.op not in OPS or node.merge not in MERGES:
+                raise ConfigError(key, (node.op, node.merge), "a known operation and merge")
+            if (
+                (i == 0) != (node.op == "input")
+                or (i > 0 and not node.inputs)
+                or not all(0 <= j < i for j in node.inputs)
+            ):
+                raise ConfigError(key, list(node.inputs), "inputs among the earlier nodes")
+            if node.width < 1 or any(node.stride % self.nodes[j].stride for j in node.inputs):
+                raise ConfigError(key, (node.width, node.stride), "a positive width, at no finer size than its inputs")
+            if OPS[node.op].strided and len(node.inputs) != 1:
+                raise ConfigError(key, list(node.inputs), f"one input for {node.op}")
+        if not self.blocks or not all(0 < block < len(self.nodes) for block in self.blocks):
+            raise ConfigError("architecture.blocks", list(self.blocks), "positions of nodes")
+
+
+def require_size(shape: InputShape, stride: int) -> None:
+    """Raises `InvalidDraw` when a picture is smaller than the total stride of the network."""
+    if min(shape.height, shape.width) < stride:
+        raise InvalidDraw(f"a picture of {shape.height}x{shape.width} cannot be halved down to 1/{stride}")
