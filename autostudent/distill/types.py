@@ -224,7 +224,8 @@ class Probe:
     """What `Method.adapt` may look at. The model is in eval mode without gradient while it is called.
 
     ``train(k)`` goes once through the training samples, k mini-batches at a time, as `View` (own output with the tap
-    "penultimate", sources as in training); ``meta()`` gives the next batch of the meta split likewise, without sources. ``rng`` is seeded by (trial, step).
+    "penultimate", sources as in training); ``meta()`` gives the next batch of the meta split likewise, without sources.
+    ``rng`` is seeded by (trial, step).
     """
 
     train: Callable[[int], Iterator[list[View]]]

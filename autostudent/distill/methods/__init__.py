@@ -1,0 +1,55 @@
+"""Distillation methods by id: one paper, one file. Outside methods come by the entry-point group below."""
+
+from __future__ import annotations
+
+from importlib.metadata import entry_points
+
+from autostudent.distill.method import Method
+from autostudent.distill.methods.amal import AMAL
+from autostudent.distill.methods.bd_kd import BDKD
+from autostudent.distill.methods.ces_kd import CESKD
+from autostudent.distill.methods.ctkd import CTKD
+from autostudent.distill.methods.dml import DML
+from autostudent.distill.methods.eskd import ESKD
+from autostudent.distill.methods.kd import KD
+from autostudent.distill.methods.none import NoTeacher
+from autostudent.distill.methods.takd import TAKD
+from autostudent.errors import ConfigError, unknown_name
+
+GROUP = "autostudent.methods"
+
+METHODS: dict[str, type[Method]] = {
+    "none": NoTeacher,
+    "kd": KD,
+    "bd_kd": BDKD,
+    "dml": DML,
+    "amal": AMAL,
+    "takd": TAKD,
+    "ces_kd": CESKD,
+    "ctkd": CTKD,
+    "eskd": ESKD,
+}
+
+
+def find_method(key: str, name: str) -> type[Method]:
+    """The class of a method by id, shipped or installed by a plug-in.
+
+    Raises:
+        ConfigError: for an unknown id, or a plug-in that is not a `Method`; ``key`` says where the id was written.
+    """
+    if name in METHODS:
+        return METHODS[name]
+    plugged = {point.name: point for point in entry_points(group=GROUP)}
+    if name not in plugged:
+        raise unknown_name(key, name, {*METHODS, *plugged})
+    found = plugged[name].load()
+    if not (isinstance(found, type) and issubclass(found, Method)):
+        raise ConfigError(key, plugged[name].value, f"a subclass of Method behind the entry point {name!r}")
+    return found
+
+
+def method_id(method: Method) -> str:
+    """The id of a method's class; outside methods without one go by their class name."""
+    ids = {cls: name for name, cls in METHODS.items()}
+    ids |= {} if type(method) in ids else {p.load(): p.name for p in entry_points(group=GROUP)}
+    return ids.get(type(method), type(method).__name__)

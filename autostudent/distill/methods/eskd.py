@@ -1,0 +1,34 @@
+"""Early-stopped distillation. Cho, Hariharan 2019, arXiv 1910.01348."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from autostudent.distill.method import Paper, Wrapper, hp
+from autostudent.distill.types import State, View
+
+
+@dataclass(frozen=True)
+class ESKD(Wrapper):
+    """Any loss until ``stop``, labels alone from then on. The learning-rate schedule goes on as it was."""
+
+    paper = Paper(
+        "On the Efficacy of Knowledge Distillation",
+        "Jang Hyun Cho and Bharath Hariharan",
+        2019,
+        arxiv="1910.01348",
+        venue="ICCV",
+        note="the stop is a share of the run; early-stopped teachers are teachers of the study, not part of this",
+    )
+    stop: float = hp(0.6, low=0.0, high=1.0, doc="share of the run after which the teacher is silent")
+
+    def loss(self, view: View, state: State) -> Tensor:
+        if view.progress >= self.stop:
+            return torch.zeros_like(view.logits[:, 0])
+        return super().loss(view, state)
+
+    def label_weight(self, view: View, state: State) -> Tensor | float:
+        return 1.0 if view.progress >= self.stop else super().label_weight(view, state)

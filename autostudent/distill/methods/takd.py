@@ -1,0 +1,28 @@
+"""Teacher-assistant distillation. Mirzadeh et al. 2020, arXiv 1902.03393."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from autostudent.distill.method import Paper, Wrapper
+
+
+@dataclass(frozen=True)
+class TAKD(Wrapper):
+    """A single-teacher loss whose teacher is an assistant of the ladder; the recipe says which rung.
+
+    Assistants are the study's, each taught by the next larger one, trained once for all students. So nothing is left
+    to do here but to say whose idea it was.
+
+    Note: the official code averages the divergence over classes too, which makes the teacher's weight C times smaller.
+    """
+
+    paper = Paper(
+        "Improved Knowledge Distillation via Teacher Assistant",
+        "Seyed Iman Mirzadeh and Mehrdad Farajtabar and Ang Li and Nir Levine and Akihiro Matsukawa "
+        "and Hassan Ghasemzadeh",
+        2020,
+        arxiv="1902.03393",
+        venue="AAAI",
+        note="divergence summed over classes; the ladder's own recipe is fixed per study",
+    )
