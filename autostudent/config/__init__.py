@@ -96,6 +96,15 @@ def load_file(path: str | Path) -> dict[str, Any]:
     return load_yaml(Path(path))
 
 
+def filled(path: str | Path, assignments: Sequence[str] = (), *, store: str | None = None) -> dict[str, Any]:
+    """The study file with overrides and environment variables filled in, not checked, no path made absolute."""
+    raw = override(load_file(path), assignments)
+    if store is not None:
+        raw["store"] = store
+    whole: dict[str, Any] = substitute(raw)
+    return whole
+
+
 def load_settings(path: str | Path, assignments: Sequence[str] = (), *, store: str | None = None) -> StudySettings:
     """The checked settings of a study file.
 
@@ -107,10 +116,7 @@ def load_settings(path: str | Path, assignments: Sequence[str] = (), *, store: s
     Raises:
         ConfigError: for anything that is missing, unknown, of the wrong type or out of range.
     """
-    raw = override(load_file(path), assignments)
-    if store is not None:
-        raw["store"] = store
-    return build(substitute(raw))
+    return build(filled(path, assignments, store=store))
 
 
 def default_store(study: str) -> str:
@@ -121,8 +127,10 @@ def default_store(study: str) -> str:
 def locate(path: str | Path, assignments: Sequence[str] = (), *, store: str | None = None) -> tuple[str, str, str]:
     """(store URL, study name, artifacts) of a study file, for queries: data and teachers need not be there."""
     raw = override(load_file(path), assignments)
+    if not isinstance(raw.get("study"), str):
+        raise ConfigError("study", raw.get("study"), "the study's name")
     kept = substitute({key: raw[key] for key in ("study", "store", "artifacts") if raw.get(key) is not None})
-    name = str(kept.get("study", ""))
+    name = kept["study"]
     url = placed_store(str(store or kept.get("store") or default_store(name)))
     return url, name, place(str(kept["artifacts"])) if "artifacts" in kept else default_artifacts(url, name)
 

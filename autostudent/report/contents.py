@@ -51,9 +51,10 @@ class Contents:
 
     ``study``: the resolved study as stored. ``trials``: all of them, in order of their numbers. ``front``: the store's
     front rows. ``recipes``: method and teachers of each trial by number, as labels. ``validation_images``: size of the
-    validation split, from which standard errors follow. ``shared_seconds``: what was paid once (teachers, assistants,
-    knowledge). ``environment``: versions of the packages, the machine. ``citations``: one text per method used.
-    ``commands``: shell lines that repeat the study. ``created``: when the page was made, as text.
+    validation split, from which standard errors follow. ``claims``: what verification may say, in words.
+    ``shared_seconds``: what was paid once (teachers, assistants, knowledge). ``environment``: versions of the packages,
+    the machine. ``citations``: one text per method used. ``commands``: shell lines that repeat the study. ``created``:
+    when the page was made, as text.
     """
 
     study: Mapping[str, Any]
@@ -63,6 +64,7 @@ class Contents:
     references: Sequence[Reference] = ()
     recipes: Mapping[int, tuple[str, str]] = field(default_factory=dict)
     validation_images: int | None = None
+    claims: Sequence[str] = ()
     shared_seconds: Mapping[str, float] = field(default_factory=dict)
     environment: Mapping[str, str] = field(default_factory=dict)
     citations: Sequence[str] = ()

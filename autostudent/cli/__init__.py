@@ -1,0 +1,61 @@
+"""The command line. Every command imports what it needs when it runs, so that a question is answered at once."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Sequence
+
+import typer
+
+from autostudent.cli import catalogues, cluster, queries, searching
+from autostudent.cli.shown import errors
+from autostudent.errors import AutostudentError
+
+app = typer.Typer(
+    name="autostudent",
+    help="Searches small student networks and their distillation recipe together.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+COMMANDS: tuple[Callable[..., None], ...] = (
+    searching.check,
+    searching.search,
+    queries.pareto,
+    queries.best,
+    queries.report,
+    catalogues.methods,
+    catalogues.spaces,
+    queries.doctor,
+    cluster.submit,
+    cluster.jobs,
+    cluster.logs,
+    cluster.stop,
+)
+for command in COMMANDS:
+    app.command()(command)
+
+
+@app.callback()
+def options(debug: bool = typer.Option(False, "--debug", help="Show tracebacks; may stand anywhere.")) -> None:
+    """Searches small student networks and their distillation recipe together."""
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Runs a command. Exit codes: 0 done, 1 stopped by failures of its own, 2 something given cannot be used."""
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    debug = "--debug" in given
+    try:
+        app([argument for argument in given if argument != "--debug"], prog_name="autostudent")
+    except AutostudentError as error:
+        if debug:
+            raise
+        trace = getattr(error, "traceback", "")
+        if trace:
+            errors.print(trace, markup=False, highlight=False)
+        errors.print("autostudent: " + " ".join(str(error).split()), markup=False, highlight=False, soft_wrap=True)
+        raise SystemExit(1 if trace else 2) from None
+    except KeyboardInterrupt:
+        errors.print("autostudent: interrupted; the same command goes on where it was", soft_wrap=True)
+        raise SystemExit(130) from None

@@ -1,0 +1,113 @@
+"""``methods`` and ``spaces``: what a study file may name."""
+
+from __future__ import annotations
+
+import inspect
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.markup import escape
+from rich.table import Table
+
+from autostudent.cli.options import AsJson
+from autostudent.cli.shown import as_json, out
+from autostudent.errors import unknown_name
+
+if TYPE_CHECKING:
+    from autostudent.records import Value
+    from autostudent.space.params import Param
+
+
+def methods(
+    name: Annotated[str | None, typer.Argument(metavar="[ID]", help="One method in detail.")] = None,
+    json: AsJson = False,
+) -> None:
+    """The distillation methods, with their papers, needs and hyperparameters."""
+    from autostudent.distill.methods import METHODS
+    from autostudent.report.cite import citation
+
+    if name is not None and name not in METHODS:
+        raise unknown_name("method", name, METHODS)
+    chosen = [name] if name is not None else list(METHODS)
+    rows = [{"id": key, "paper": citation(METHODS[key]), **details(METHODS[key])} for key in chosen]
+    if json:
+        as_json(rows if name is None else rows[0])
+    elif name is not None:
+        show_method(rows[0])
+    else:
+        grid = Table(box=None, pad_edge=False, header_style="dim")
+        for title in ("id", "what it does"):
+            grid.add_column(title)
+        for row in rows:
+            grid.add_row(row["id"], escape(row["about"].split("\n")[0]))
+        out.print(grid)
+
+
+def details(method: type) -> dict[str, Any]:
+    """What a method says of itself."""
+    from autostudent.distill.method import knobs
+
+    ranges = [
+        {
+            "name": knob,
+            "default": default,
+            **{key: value for key, value in allowed.items() if value not in (None, "", ())},
+        }
+        for knob, default, allowed in knobs(method)
+    ]
+    return {"about": inspect.getdoc(method) or "", "hyperparameters": ranges}
+
+
+def show_method(row: dict[str, Any]) -> None:
+    out.print(f"[bold]{row['id']}[/bold]\n{escape(row['about'])}\n{escape(row['paper'])}", soft_wrap=True)
+    for knob in row["hyperparameters"]:
+        allowed = f"{knob['low']} to {knob['high']}" if "low" in knob else ", ".join(map(str, knob.get("choices", ())))
+        scale = ", on a log scale" if knob.get("log") else ""
+        doc = f": {knob['doc']}" if "doc" in knob else ""
+        out.print(escape(f"  {knob['name']} = {knob['default']} ({allowed}{scale}){doc}"), soft_wrap=True)
+
+
+def spaces(
+    name: Annotated[str | None, typer.Argument(metavar="[NAME]", help="One space in detail.")] = None,
+    json: AsJson = False,
+) -> None:
+    """The search spaces that ship with autostudent, or the variables of one of them."""
+    from autostudent.space.space import list_spaces
+
+    if name is not None:
+        one_space(name, json)
+        return
+    rows = list_spaces()
+    if json:
+        as_json(rows)
+        return
+    grid = Table(box=None, pad_edge=False, header_style="dim")
+    for title in ("name", "kind", "variables", "about"):
+        grid.add_column(title)
+    for row in rows:
+        grid.add_row(row["name"], row["kind"], str(row["params"]), escape(row["about"]))
+    out.print(grid)
+
+
+def one_space(name: str, json: bool) -> None:
+    """The variables of one space with their domains and conditions."""
+    from autostudent.space.files import read_file
+
+    file = read_file(name, None)
+    rules = list(file.forbid)
+    if json:
+        rows = [{"name": p.name, "domain": p.domain.describe(), "when": conditions(p)} for p in file.params]
+        as_json({"name": file.name, "kind": file.kind, "about": file.about, "params": rows, "forbid": rules})
+        return
+    out.print(f"[bold]{escape(file.name)}[/bold] ({file.kind}): {escape(file.about)}", soft_wrap=True)
+    for param in file.params:
+        when = "; ".join(f"{key} in {', '.join(map(str, values))}" for key, values in conditions(param).items())
+        line = f"  {param.name}: {param.domain.describe()}" + (f"  when {when}" if when else "")
+        out.print(line, markup=False, soft_wrap=True)
+    for rule in rules:
+        out.print(f"  never: {rule}", markup=False, soft_wrap=True)
+
+
+def conditions(param: Param) -> dict[str, list[Value]]:
+    """When a variable is active: values of others."""
+    return {parent: list(values) for parent, values in param.when.items()}

@@ -1,0 +1,66 @@
+"""Options that several commands share, and how they name a store."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from autostudent.errors import ConfigError
+
+if TYPE_CHECKING:
+    from autostudent.settings import StudySettings
+    from autostudent.store.store import Store
+
+StudyFile = Annotated[Path, typer.Argument(metavar="STUDY.yaml", help="The study file.", show_default=False)]
+MaybeStudyFile = Annotated[
+    Path | None, typer.Argument(metavar="[STUDY.yaml]", help="The study file; or give --store.", show_default=False)
+]
+StoreUrl = Annotated[str | None, typer.Option("--store", metavar="URL", help="Storage URL instead of the file's.")]
+StudyName = Annotated[str | None, typer.Option("--study", metavar="NAME", help="Which study of the store.")]
+Assignments = Annotated[
+    list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override an entry: data.npz=FILE. Repeatable.")
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Answer as JSON.")]
+
+
+def open_store(study: Path | None, store: str | None, name: str | None, assignments: list[str] | None) -> Store:
+    """The store of a query, opened to read. Raises `ConfigError` when neither a study file nor a URL is given."""
+    from autostudent.assets import Assets
+    from autostudent.config import locate
+    from autostudent.settings import placed_store
+    from autostudent.store.store import Store
+
+    if study is not None:
+        url, found, artifacts = locate(study, assignments or (), store=store)
+        return Store.read(url, name or found, Assets(artifacts))
+    if store is None:
+        raise ConfigError("STUDY.yaml", None, "a study file, or --store URL")
+    return Store.read(placed_store(store), name)
+
+
+def front_of(settings: StudySettings) -> tuple[list[dict[str, Any]], dict[str, dict[str, Any]]]:
+    """(front rows, reference rows) of a study as they stand in its store."""
+    from autostudent.store.store import Store
+
+    with Store.read(settings.store, settings.study) as store:
+        return store.front(), store.references()
+
+
+def open_driver(study: Path | None, store: str | None, name: str | None, assignments: list[str] | None) -> Store:
+    """The store opened as its one driver, whatever the study's settings, for repair."""
+    from autostudent.assets import Assets
+    from autostudent.config import locate
+    from autostudent.settings import default_artifacts, placed_store
+    from autostudent.store.store import Store
+
+    if study is not None:
+        url, found, artifacts = locate(study, assignments or (), store=store)
+        return Store.reopen(url, name or found, Assets(artifacts))
+    if store is None:
+        raise ConfigError("STUDY.yaml", None, "a study file, or --store URL")
+    url = placed_store(store)
+    with Store.read(url, name) as reader:
+        found = reader.study
+    return Store.reopen(url, found, Assets(default_artifacts(url, found)))

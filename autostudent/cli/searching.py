@@ -1,0 +1,84 @@
+"""``check`` and ``search``."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.markup import escape
+from rich.table import Table
+
+from autostudent.cli.options import AsJson, Assignments, StoreUrl, StudyFile, front_of
+from autostudent.cli.shown import as_json, errors, front_table, out
+from autostudent.cli.view import view
+from autostudent.report.words import AXES, cost, duration, percent
+
+if TYPE_CHECKING:
+    from autostudent.study import CheckReport
+
+
+def check(study: StudyFile, assignments: Assignments = None, json: AsJson = False) -> None:
+    """Looks at data, teachers, budget and space, and estimates the time. Trains the teachers, searches nothing."""
+    from autostudent.config import load_study
+
+    loaded = load_study(study, assignments or ())
+    with view(errors if json else out) as shown:
+        report = loaded.check(shown)
+    if json:
+        as_json(dataclasses.asdict(report))
+    else:
+        show_check(loaded.settings.study, report)
+
+
+def show_check(name: str, report: CheckReport) -> None:
+    """The findings of a check for people."""
+    data = report.data
+    shape = " × ".join(str(side) for side in data["shape"])
+    out.print(f"[bold]{escape(name)}[/bold]: {escape(str(data['name']))}, {data['classes']} classes, pictures {shape}")
+    out.print(f"  {data['train']:,} to train on, {data['validation']:,} to validate on")
+    grid = Table(box=None, pad_edge=False, header_style="dim")
+    for title in ("teacher", "accuracy", *AXES.values()):
+        grid.add_column(title, justify="left" if title == "teacher" else "right")
+    for row in report.teachers:
+        grid.add_row(escape(str(row["name"])), percent(row["accuracy"]), *(cost(axis, row.get(axis)) for axis in AXES))
+    out.print(grid)
+    limits = {objective["name"]: objective["limit"] for objective in report.objectives}
+    sizes = Table(box=None, pad_edge=False, header_style="dim")
+    for title in ("students cost", "least", "median", "most", "limit"):
+        sizes.add_column(title, justify="left" if title == "students cost" else "right")
+    for axis, (least, median, most) in report.sizes.items():
+        limit = limits.get(axis)
+        sizes.add_row(AXES.get(axis, axis), *(cost(axis, value) for value in (least, median, most, limit)))
+    out.print(sizes)
+    out.print(f"{percent(report.feasible, 0)} of random students respect the limits; the others are never trained.")
+    for note in report.notes:
+        out.print(f"note: {escape(note)}")
+    out.print(f"The search will take about {duration(report.seconds)}.")
+
+
+def search(
+    study: StudyFile,
+    trials: Annotated[
+        int | None, typer.Option("--trials", metavar="N", help="Students, instead of the file's.")
+    ] = None,
+    store: StoreUrl = None,
+    address: Annotated[str | None, typer.Option("--address", metavar="HOST", help="Join this Ray cluster.")] = None,
+    assignments: Assignments = None,
+    json: AsJson = False,
+) -> None:
+    """Searches until the budget is spent. After a crash, the same command goes on; more --trials add students."""
+    from autostudent.config import load_study
+
+    given = list(assignments or ())
+    given += [f"budget.trials={trials}"] if trials is not None else []
+    given += [f"run.address={address}"] if address is not None else []
+    loaded = load_study(study, given, store=store)
+    with view(errors if json else out, loaded) as shown:
+        loaded.run(shown)
+    rows, references = front_of(loaded.settings)
+    if json:
+        as_json(rows)
+        return
+    out.print(front_table(rows, references, title=f"Pareto front of {loaded.settings.study}"))
+    out.print(f"Next: autostudent report {escape(str(study))}")

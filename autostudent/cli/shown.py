@@ -1,0 +1,60 @@
+"""How answers look: tables for people, JSON for programs."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from autostudent.report.words import AXES, cost, percent, taught_by, times
+
+out = Console(highlight=False)
+errors = Console(stderr=True, highlight=False)
+
+Row = Mapping[str, Any]
+
+
+def as_json(value: Any) -> None:
+    """Prints ``value`` as JSON on standard output."""
+    typer.echo(json.dumps(value, indent=2, allow_nan=False))
+
+
+def front_table(front: Sequence[Row], references: Mapping[str, Row], *, title: str = "") -> Table:
+    """The front, best accuracy first, with the teacher's row on top and rivals below."""
+    axes = [axis for axis in AXES if any(axis in row for row in front)] or list(AXES)
+    grid = Table(title=title, title_justify="left", box=None, pad_edge=False, header_style="dim", title_style="bold")
+    grid.add_column("student")
+    grid.add_column("accuracy", justify="right")
+    for axis in axes:
+        grid.add_column("MACs" if axis == "macs" else AXES[axis], justify="right")
+    grid.add_column("method")
+    grid.add_column("taught by")
+    teacher = next((row for row in references.values() if row.get("kind") == "teacher"), None)
+    for name, row in references.items():
+        if row is teacher:
+            grid.add_row(escape(name), percent(row["accuracy"]), *prices(row, axes, None), "teacher", "", style="red")
+    for row in sorted(front, key=lambda row: -row["accuracy"]):
+        cells = prices(row, axes, teacher)
+        method = escape(str(row.get("method", "")))
+        grid.add_row(str(row["trial"]), percent(row["accuracy"]), *cells, method, escape(taught_by(row)))
+    for name, row in references.items():
+        if row.get("kind") == "rival":
+            grid.add_row(
+                escape(name), percent(row.get("accuracy")), *prices(row, axes, teacher), "rival", "", style="dim"
+            )
+    return grid
+
+
+def prices(row: Row, axes: Sequence[str], teacher: Row | None) -> list[str]:
+    """Costs as text, with how many times less than the teacher's that is."""
+    cells = []
+    for axis in axes:
+        whole = teacher.get(axis) if teacher else None
+        less = f" ({times(whole, row[axis])} less)" if whole and row.get(axis) else ""
+        cells.append(cost(axis, row.get(axis)) + less)
+    return cells

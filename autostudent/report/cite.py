@@ -1,0 +1,21 @@
+"""Papers behind the methods that a study used."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+
+def citation(method: type) -> str:
+    """One method class's paper: authors, year, title, where; a reconstruction or deviation is named."""
+    paper = method.paper  # type: ignore[attr-defined]
+    where = ", ".join(text for text in (paper.venue, f"arXiv {paper.arxiv}" if paper.arxiv else "") if text)
+    note = f" Note: {paper.note}" if paper.note else ""
+    return f"{paper.authors} ({paper.year}). {paper.title}." + (f" {where}." if where else "") + note
+
+
+def citations(labels: Iterable[str]) -> list[str]:
+    """One text for each paper behind recipe labels such as ``takd`` or ``ctkd(kd)``, sorted by method."""
+    from autostudent.distill.methods import METHODS
+
+    ids = {part for label in labels for part in label.replace("(", " ").replace(")", " ").replace("+", " ").split()}
+    return list(dict.fromkeys(citation(METHODS[name]) for name in sorted(ids) if name in METHODS and name != "none"))
