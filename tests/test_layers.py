@@ -18,13 +18,14 @@ LAYERS = {
     "errors": 0, "records": 0,
     "assets": 1, "settings": 1, "space": 1, "front": 1,
     "propose": 2, "build": 2, "data": 2, "problem": 2,
-    "distill": 3,
-    "teach": 4, "measure": 4,
+    "distill": 3, "measure": 3,
+    "teach": 4,
     "trial": 5, "store": 5, "optuna_samplers": 5,
     "run": 6, "report": 6, "export": 6, "driver": 6,
     "study": 7, "verify": 7,
     "config": 8,
-    "cli": 9, "__init__": 9, "__main__": 9,
+    "cli": 9,
+    "__init__": 10, "__main__": 10,
     "testing": 10,
 }  # fmt: skip
 
