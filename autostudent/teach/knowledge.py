@@ -1,0 +1,144 @@
+"""What a frozen teacher says of every view of a bank, computed once and memory-mapped by every trial.
+
+An entry ("knowledge", key) holds one file a view: the logits ``(N, C)`` in half precision. A file's name ends in the
+checksum of its bytes, so that a build which was killed goes on with the files that are whole.
+"""
+
+from __future__ import annotations
+
+import io
+import logging
+import re
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+
+from autostudent.assets import Assets, Entry, checksum, file_checksum, write_atomic
+from autostudent.data.views import ViewBank
+from autostudent.errors import AssetError
+from autostudent.measure.predict import predict
+from autostudent.records import digest
+from autostudent.teach.teacher import Teacher
+
+CODE = 1  # a change of what the files hold must change this number: it is part of the key
+DTYPES = ("float16", "float32")
+CHUNK = 20_000  # pictures that one piece of work covers, rounded up to whole views
+PROBES = 64  # pictures compared with the live teacher
+COSINE = 0.999
+NAME = re.compile(r"view-(\d{5})-([0-9a-f]{16})\.npy")
+
+log = logging.getLogger(__name__)
+
+
+class Map(Protocol):
+    """Applies a picklable function to every item, here or elsewhere; like the built-in ``map``."""
+
+    def __call__(self, function: Callable[[Any], Any], items: Iterable[Any], /) -> Iterable[Any]: ...
+
+
+@dataclass(frozen=True)
+class Knowledge:
+    """A teacher's logits on a bank. ``paths``: the file of each view."""
+
+    paths: tuple[Path, ...]
+
+    def logits(self, view: int) -> np.ndarray:
+        """``(N, C)`` of one view, memory-mapped. Raises `IndexError` outside the bank."""
+        return np.load(self.paths[view], mmap_mode="r", allow_pickle=False)
+
+    @classmethod
+    def open(cls, assets: Assets, teacher_key: str, bank: ViewBank, dtype: str = DTYPES[0]) -> Knowledge:
+        """What `ensure` made, every file checked. Raises `AssetError` when it is missing or was altered."""
+        entry = assets.entry("knowledge", key_of(teacher_key, bank, dtype))
+        if not entry.complete:
+            raise AssetError(f"there is no knowledge of teacher {teacher_key} in {entry.folder}; run the study again")
+        found = whole_files(entry.folder)
+        if sorted(found) != list(range(bank.views)):
+            raise AssetError(
+                f"{entry.folder} has files that are missing or altered; run the study again to rebuild them"
+            )
+        return cls(tuple(found[number] for number in range(bank.views)))
+
+    @classmethod
+    def ensure(
+        cls, assets: Assets, teacher: Teacher, bank: ViewBank, *, map: Map = map, dtype: str = DTYPES[0]
+    ) -> Knowledge:
+        """Makes or completes what a teacher says of a bank, and compares samples with the live teacher.
+
+        Args:
+            assets: where it is kept.
+            teacher: the frozen teacher.
+            bank: the views.
+            map: spreads chunks of views over processes.
+            dtype: of the stored logits, one of `DTYPES`.
+
+        Raises:
+            AssetError: when the stored logits are not this teacher's.
+        """
+        entry = assets.entry("knowledge", key_of(teacher.key, bank, dtype))
+        there = whole_files(entry.folder, remove=True)
+        missing = [number for number in range(bank.views) if number not in there]
+        if entry.complete and missing:
+            log.warning("knowledge of %s: %d altered or missing views are computed anew", teacher.name, len(missing))
+        if missing:
+            size = max(1, -(-CHUNK // len(bank.x)))
+            chunks = [missing[start : start + size] for start in range(0, len(missing), size)]
+            for _ in map(partial(write_views, teacher, bank, dtype, str(entry.folder)), chunks):
+                pass
+        if missing or not entry.complete:
+            commit(entry, teacher, bank, dtype)
+        knowledge = cls.open(assets, teacher.key, bank, dtype)
+        knowledge.compare(teacher, bank)
+        return knowledge
+
+    def compare(self, teacher: Teacher, bank: ViewBank) -> None:
+        """Raises `AssetError` unless stored and live logits of some samples agree (cosine at least `COSINE`)."""
+        rng = np.random.default_rng(0)
+        for number in {0, bank.views - 1}:
+            places = np.sort(rng.choice(len(bank.x), min(PROBES, len(bank.x)), replace=False))
+            stored = torch.from_numpy(self.logits(number)[places].astype(np.float32))
+            now = predict(teacher.module, bank.view(number)[torch.from_numpy(places)], teacher.device)
+            cosine = float(torch.cosine_similarity(stored.double(), now.double(), dim=1).min())
+            if not cosine >= COSINE:
+                raise AssetError(
+                    f"{self.paths[number].parent} does not hold what teacher {teacher.name} says "
+                    f"(cosine {cosine:.4f}); delete the folder and run again"
+                )
+
+
+def key_of(teacher_key: str, bank: ViewBank, dtype: str) -> str:
+    """Digest of everything that decides the stored logits."""
+    return digest({"code": CODE, "teacher": teacher_key, "bank": bank.address, "dtype": dtype})
+
+
+def write_views(teacher: Teacher, bank: ViewBank, dtype: str, folder: str, numbers: list[int]) -> None:
+    """Computes and stores some views; runs wherever `Map` puts it."""
+    for number in numbers:
+        buffer = io.BytesIO()
+        logits = predict(teacher.module, bank.view(number), teacher.device)
+        np.save(buffer, logits.numpy().astype(dtype), allow_pickle=False)
+        data = buffer.getvalue()
+        write_atomic(Path(folder) / f"view-{number:05}-{checksum(data)[:16]}.npy", data)
+
+
+def whole_files(folder: Path, remove: bool = False) -> dict[int, Path]:
+    """The files whose bytes are what their names say, by view; with ``remove`` the others are deleted."""
+    found: dict[int, Path] = {}
+    for path in sorted(folder.glob("view-*.npy")):
+        parts = NAME.fullmatch(path.name)
+        if parts and file_checksum(path).startswith(parts[2]):
+            found[int(parts[1])] = path
+        elif remove:
+            path.unlink(missing_ok=True)
+    return found
+
+
+def commit(entry: Entry, teacher: Teacher, bank: ViewBank, dtype: str) -> None:
+    """Writes the manifest."""
+    about = {"teacher": teacher.key, "bank": bank.address, "views": bank.views, "dtype": dtype, "code": CODE}
+    entry.commit({}, about)

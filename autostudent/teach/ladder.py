@@ -1,0 +1,112 @@
+"""The study's ladder of teacher assistants: sizes on a fixed grid, each taught by the next larger, made once.
+
+Mirzadeh et al. 2020, arXiv 1902.03393. A student's recipe chooses rungs; it never trains one. Sizes do not depend on
+any student, so the ladder is shared by all trials and, through its keys, by all studies that ask for the same one.
+"""
+
+from __future__ import annotations
+
+from autostudent.assets import Assets
+from autostudent.data.datasets import Dataset
+from autostudent.distill.method import Method
+from autostudent.distill.methods import METHODS
+from autostudent.distill.optim import Optim
+from autostudent.errors import ConfigError
+from autostudent.space.architecture import Architecture
+from autostudent.space.cost import costs
+from autostudent.space.resnet import resnet
+from autostudent.teach.making import DEFAULTS, trained
+from autostudent.teach.teacher import Teacher
+from autostudent.teach.training import Say, silent
+
+TEMPERATURE, WEIGHT = 4.0, 0.9  # of the assistants' own recipe, fixed for every study
+DEPTHS = (20, 14, 8)  # the deepest that keeps NARROWEST channels is taken
+NARROWEST = 8
+WIDEST = 512
+
+
+def ladder(
+    top: Teacher,
+    assistants: int,
+    smallest: int,
+    dataset: Dataset,
+    assets: Assets,
+    *,
+    device: str = "cpu",
+    seed: int = 0,
+    say: Say = silent,
+) -> dict[str, Teacher]:
+    """Makes or finds the assistants below ``top``, by falling size under the names "ta1", "ta2", …
+
+    Args:
+        top: the teacher that the first assistant learns from.
+        assistants: how many.
+        smallest: parameters of the smallest student, to which the sizes lead without reaching it.
+        dataset: what they learn and are measured on.
+        assets: where they are kept.
+        device: where they are trained and will run.
+        seed: of their training.
+        say: told what is being done.
+
+    Raises:
+        ConfigError: when there is no room for them between teacher and smallest student.
+    """
+    made: dict[str, Teacher] = {}
+    above = top
+    optim = Optim(**top.about.get("optim", DEFAULTS))
+    stem_stride = 1 if min(dataset.shape[1:]) <= 32 else 2
+    for number, target in enumerate(sizes(int(top.costs["params"]), smallest, assistants), 1):
+        architecture = assistant(target, dataset, stem_stride)
+        if costs(architecture).params >= above.costs["params"]:
+            raise ConfigError(
+                "ladder.assistants", assistants, f"fewer steps from {top.name}'s {top.costs['params']:,.0f} parameters"
+            )
+        above = trained(
+            f"ta{number}",
+            architecture,
+            dataset,
+            assets,
+            optim,
+            method=recipe(),
+            parents=(above,),
+            device=device,
+            seed=seed,
+            say=say,
+        )
+        made[above.name] = above
+    return made
+
+
+def recipe() -> Method:
+    """How an assistant learns from the network above it."""
+    return METHODS["kd"](temperature=TEMPERATURE, weight=WEIGHT)  # type: ignore[call-arg]
+
+
+def sizes(largest: int, smallest: int, assistants: int) -> list[int]:
+    """Parameter counts in geometric steps strictly between the two. Raises `ConfigError` when they leave no room."""
+    if not 0 < smallest < largest:
+        raise ConfigError("ladder.smallest", smallest, f"a parameter count below the teacher's {largest:,}")
+    steps = assistants + 1
+    return [round(largest ** (1 - i / steps) * smallest ** (i / steps)) for i in range(1, steps)]
+
+
+def assistant(target: int, dataset: Dataset, stem_stride: int) -> Architecture:
+    """The plain ResNet nearest to ``target`` parameters: the deepest that is not too narrow."""
+    for depth in DEPTHS:
+        found = nearest(target, depth, dataset, stem_stride)
+        if found.nodes[1].width >= NARROWEST or depth == DEPTHS[-1]:
+            break
+    return found
+
+
+def nearest(target: int, depth: int, dataset: Dataset, stem_stride: int) -> Architecture:
+    """The ResNet of this depth whose parameters are nearest to ``target``."""
+    low, high = 1, WIDEST
+    while high - low > 1:
+        middle = (low + high) // 2
+        if costs(resnet(depth, middle, dataset.input, stem_stride=stem_stride)).params <= target:
+            low = middle
+        else:
+            high = middle
+    pair = [resnet(depth, width, dataset.input, stem_stride=stem_stride) for width in (low, high)]
+    return min(pair, key=lambda graph: abs(costs(graph).params - target))

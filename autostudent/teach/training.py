@@ -1,0 +1,95 @@
+"""Teachers and assistants that the program trains itself, with the students' own loop."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from autostudent.assets import write_atomic
+from autostudent.build.network import build
+from autostudent.data.datasets import Dataset
+from autostudent.data.views import ViewBank, images
+from autostudent.distill.fit import Fit, Job, Source
+from autostudent.distill.method import Method
+from autostudent.distill.optim import Optim
+from autostudent.errors import AutostudentError
+from autostudent.space.architecture import Architecture
+
+KEPT_EVERY_S = 30.0  # a killed training of a teacher loses this much
+
+Say = Callable[[str], None]
+
+
+def silent(text: str) -> None:
+    """Says nothing."""
+
+
+def train(
+    architecture: Architecture,
+    dataset: Dataset,
+    method: Method,
+    sources: tuple[Source, ...],
+    optim: Optim,
+    seed: int,
+    device: torch.device,
+    progress: Path,
+    say: Say = silent,
+) -> tuple[nn.Module, float]:
+    """Trains a network over as many views as it has epochs.
+
+    Args:
+        architecture: what to train.
+        dataset: its ``train`` split is learned from.
+        method: how; ``sources``: from whom.
+        optim: epochs, learning rate and the rest.
+        seed: of initial weights, order and views.
+        device: where.
+        progress: a file for the state of an unfinished training; one that is there is gone on with.
+        say: told how far the training is, now and then.
+
+    Returns:
+        (the network in eval mode, seconds spent by this call).
+
+    Raises:
+        Diverged: when the loss is not finite.
+    """
+    started = time.perf_counter()
+    job = Job(
+        student=lambda s: build(architecture, s, dataset.mean, dataset.std),
+        method=method,
+        sources=sources,
+        bank=ViewBank(dataset.train.x, optim.epochs, seed, dataset.augment),
+        labels=dataset.train.y,
+        classes=len(dataset.classes),
+        optim=optim,
+        seed=seed,
+        images=images,
+        meta=dataset.meta,
+        device=device,
+    )
+    fit = unfinished(job, progress) or Fit(job)
+    kept = time.perf_counter()
+
+    def on_epoch(epoch: int) -> None:
+        nonlocal kept
+        if time.perf_counter() - kept > KEPT_EVERY_S:
+            write_atomic(progress, fit.save())
+            kept = time.perf_counter()
+            say(f"epoch {epoch} of {optim.epochs}")
+
+    fit.run(optim.epochs, on_epoch)
+    return fit.student.eval(), time.perf_counter() - started
+
+
+def unfinished(job: Job, progress: Path) -> Fit | None:
+    """The training that ``progress`` holds, None where there is none that fits."""
+    if not progress.is_file():
+        return None
+    try:
+        return Fit.restore(job, progress.read_bytes())
+    except (AutostudentError, RuntimeError, KeyError):  # torn, or written by another version: begin anew
+        return None
