@@ -7,13 +7,22 @@ from importlib.metadata import entry_points
 from autostudent.distill.method import Method
 from autostudent.distill.methods.amal import AMAL
 from autostudent.distill.methods.bd_kd import BDKD
+from autostudent.distill.methods.ca_mkd import CAMKD
 from autostudent.distill.methods.ces_kd import CESKD
+from autostudent.distill.methods.continuation_kd import ContinuationKD
 from autostudent.distill.methods.ctkd import CTKD
+from autostudent.distill.methods.dgkd import DGKD
+from autostudent.distill.methods.dist import DIST
+from autostudent.distill.methods.dkd import DKD
 from autostudent.distill.methods.dml import DML
 from autostudent.distill.methods.eskd import ESKD
 from autostudent.distill.methods.kd import KD
+from autostudent.distill.methods.nkd import NKD
 from autostudent.distill.methods.none import NoTeacher
+from autostudent.distill.methods.self_kd import SelfKD
+from autostudent.distill.methods.sokd import SOKD
 from autostudent.distill.methods.takd import TAKD
+from autostudent.distill.methods.tf_nkd import TFNKD
 from autostudent.errors import ConfigError, unknown_name
 
 GROUP = "autostudent.methods"
@@ -21,11 +30,20 @@ GROUP = "autostudent.methods"
 METHODS: dict[str, type[Method]] = {
     "none": NoTeacher,
     "kd": KD,
+    "dkd": DKD,
+    "nkd": NKD,
+    "tf_nkd": TFNKD,
+    "dist": DIST,
+    "continuation_kd": ContinuationKD,
     "bd_kd": BDKD,
     "dml": DML,
+    "sokd": SOKD,
     "amal": AMAL,
+    "self_kd": SelfKD,
     "takd": TAKD,
+    "dgkd": DGKD,
     "ces_kd": CESKD,
+    "ca_mkd": CAMKD,
     "ctkd": CTKD,
     "eskd": ESKD,
 }

@@ -58,7 +58,7 @@ class CESKD(Wrapper):
     def expert(self, view: View) -> tuple[Tensor, Tensor]:
         """(number of the source that teaches each image, whether its own expert is still locked), ``(B,)`` both."""
         count = len(view.sources)
-        fact = view.facts[self.score]
+        fact = view.facts[self.score].to(view.logits.device)
         if self.score == "difficulty":
             size = (fact * count).long().clamp(0, count - 1)  # 0 is the smallest expert
         else:
