@@ -23,8 +23,6 @@ from autostudent.records import Cause, Result, Segment
 from autostudent.run.base import Driver, Feed, failed
 from autostudent.run.ray_worker import Plan, note_of, result_of
 
-SEGMENTS_PER_FIT = 1000  # Tune's own state grows by 12 KB and a folder a segment
-
 
 class Stopped(Exception):
     """Leaves Tune's loop on purpose."""
@@ -87,14 +85,16 @@ class StudyThread:
 class SegmentSearcher(Searcher):
     """Hands the study's segments to Tune, never more than there are workers, and Tune's results to the study."""
 
-    def __init__(self, study: StudyThread, plan: Plan, workers: int, interrupted: Callable[[], bool]) -> None:
+    def __init__(
+        self, study: StudyThread, plan: Plan, workers: int, segments: int, interrupted: Callable[[], bool]
+    ) -> None:
         super().__init__()
         self.study = study
         self.plan = plan
         self.workers = workers
         self.interrupted = interrupted
         self.running: dict[str, Segment] = {}
-        self.left = SEGMENTS_PER_FIT
+        self.left = segments
 
     def suggest(self, trial_id: str) -> Any:
         """Called by Tune in every turn of its loop for as long as it gets trials."""

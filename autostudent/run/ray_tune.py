@@ -38,6 +38,7 @@ class RayRunner(Runner):
             needed. A Ray that this process has already initialized is used as it is.
         timeout_s: a segment that takes longer is ended (`Cause.TIMEOUT`) with its worker process.
         debug: let workers and Ray print.
+        segments_per_fit: a new Tune run begins after so many: Tune's own state grows by 12 KB and a folder each.
 
     Raises:
         ConfigError: for a share that is not positive, or that no machine of the cluster has.
@@ -52,6 +53,7 @@ class RayRunner(Runner):
         address: str | None = None,
         timeout_s: float | None = None,
         debug: bool = False,
+        segments_per_fit: int = 1000,
     ) -> None:
         for key, value, low in (("workers", workers, 1), ("cpus_per_trial", cpus_per_trial, 0.01)):
             if value < low:
@@ -61,6 +63,7 @@ class RayRunner(Runner):
         self.gpus = gpus_per_trial
         self.timeout_s = timeout_s
         self.debug = debug
+        self.segments_per_fit = segments_per_fit
         self.session = RaySession(workers * cpus_per_trial, gpus_per_trial, address, debug)
 
     def __enter__(self) -> Self:
@@ -101,7 +104,7 @@ class RayRunner(Runner):
                 self._fit(study, plan, scratch, interrupted)
 
     def _fit(self, study: StudyThread, plan: Plan, scratch: str, interrupted: Callable[[], bool]) -> None:
-        searcher = SegmentSearcher(study, plan, self.workers, interrupted)
+        searcher = SegmentSearcher(study, plan, self.workers, self.segments_per_fit, interrupted)
         trainable = tune.with_resources(
             tune.with_parameters(SegmentTrainable, plan=plan), {"cpu": self.cpus, "gpu": self.gpus}
         )

@@ -13,11 +13,9 @@ from autostudent.errors import AutostudentError
 
 MOST_BYTES = 100 * 2**20  # Ray's own limit, which it checks only after packing
 IGNORE_FILES = (".gitignore", ".rayignore")
-ALWAYS_OUT = (
-    (".git", ".hg", ".svn", ".env", ".venv", "venv", "node_modules", "*.egg-info", "__pycache__", "*.pyc")
-    + (".*_cache", ".hypothesis", ".tox", ".nox", ".ipynb_checkpoints")
-    + ("/runs", "/data")  # at the top only: a package may have rooms of these names
-)
+NAMES_OUT = (".git", ".hg", ".svn", ".env", ".venv", "venv", "node_modules", "*.egg-info", "__pycache__", "*.pyc")
+CACHES_OUT = (".*_cache", ".hypothesis", ".tox", ".nox", ".ipynb_checkpoints")
+FOLDERS_OUT = ("/runs", "/data")  # at the top only: a package may have rooms of these names
 
 
 @dataclass(frozen=True)
@@ -56,7 +54,7 @@ def files_of(top: Path) -> Iterator[str]:
     ``.rayignore`` files name (later lines win, ``!`` takes back, ``**`` is understood at either end only), and links
     that lead out of the folder.
     """
-    always = [rule for line in ALWAYS_OUT if (rule := Rule.read(line))]
+    always = [rule for line in (*NAMES_OUT, *CACHES_OUT, *FOLDERS_OUT) if (rule := Rule.read(line))]
     yield from _walk(top.resolve(), "", always)
 
 
