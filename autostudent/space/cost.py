@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 
-from autostudent.space.graph import Architecture, Node
+from autostudent.space.graph import Architecture
 from autostudent.space.ops import OPS, edge_weights
-from autostudent.space.schedule import schedule
+from autostudent.space.schedule import peak
 
 FLOAT_BYTES = 4
+COUNTER_BYTES = 8  # batch norm counts its batches in a 64-bit number
 
 
 @dataclass(frozen=True)
@@ -28,66 +28,37 @@ class Costs:
         return {"params": self.params, "macs": self.macs, "memory_bytes": self.memory_bytes}
 
 
-def projections(node: Node, nodes: tuple[Node, ...]) -> Iterator[int]:
-    """Channels of every input of the node that passes a 1x1 convolution (with bias) to the node's width."""
-    op, inputs = OPS[node.op], node.inputs
-    if len(inputs) > 1 and node.merge == "concat":
-        if not op.mixes:
-            yield sum(nodes[i].width for i in inputs)
-    elif len(inputs) > 1 or not op.mixes:
-        for i in inputs:
-            if nodes[i].width != node.width:
-                yield nodes[i].width
-
-
-def entering(node: Node, nodes: tuple[Node, ...]) -> int:
-    """Channels that enter the node's operation."""
-    if OPS[node.op].mixes:
-        if len(node.inputs) == 1:
-            return nodes[node.inputs[0]].width
-        if node.merge == "concat":
-            return sum(nodes[i].width for i in node.inputs)
-    return node.width
-
-
 def costs(architecture: Architecture) -> Costs:
     """The exact costs of an architecture."""
-    nodes, shape = architecture.nodes, architecture.input
-    params = macs = buffers = 0
-    pixels: dict[int, int] = {}
+    nodes, shape, areas = architecture.nodes, architecture.input, architecture.areas
+    params = macs = norm_bytes = 0
     for node in nodes[1:]:
-        op, width = OPS[node.op], node.width
-        if node.stride not in pixels:
-            height, breadth = architecture.size(node.stride)
-            pixels[node.stride] = height * breadth
-        area = pixels[node.stride]
-        channels = entering(node, nodes)
-        params += op.params(channels, width) + edge_weights(node.merge, len(node.inputs))
-        macs += op.macs(channels, width, area)
-        buffers += op.buffer_bytes(width)
-        for source in projections(node, nodes):
-            params += source * width + width
-            macs += source * width * area
+        op, width, inputs = OPS[node.op], node.width, node.inputs
+        weights, entering = 0, width
+        if len(inputs) == 1:
+            source = nodes[inputs[0]].width
+            if op.mixes:
+                entering = source
+            elif source != width:
+                params += width
+                weights = source * width
+        elif node.merge == "concat":
+            entering = sum([nodes[i].width for i in inputs])
+            if not op.mixes:
+                params += width
+                weights = entering * width
+        else:
+            params += edge_weights(node.merge, len(inputs))
+            for i in inputs:
+                source = nodes[i].width
+                if source != width:
+                    params += width
+                    weights += source * width
+        weights += op.dense * entering * width + op.depthwise * entering
+        params += weights + 2 * op.norms * width
+        macs += weights * areas[node.stride]
+        norm_bytes += op.norms * (2 * FLOAT_BYTES * width + COUNTER_BYTES)
     params += (architecture.width + 1) * shape.classes
     macs += architecture.width * shape.classes
-    buffers += 2 * FLOAT_BYTES * shape.channels  # mean and standard deviation of the pictures
+    buffers = norm_bytes + 2 * FLOAT_BYTES * shape.channels  # mean and deviation of the pictures
     return Costs(params, macs, FLOAT_BYTES * (params + peak(architecture)) + buffers)
-
-
-def peak(architecture: Architecture) -> int:
-    """The most numbers that live at once between the layers, for one picture."""
-    plan = schedule(architecture)
-    shape = architecture.input
-    picture = shape.channels * shape.height * shape.width
-    sizes = [0] * plan.slots
-    sizes[0] = picture
-    most = live = picture + plan.edges
-    for step in plan.steps:
-        if step.new:
-            sizes[step.out] = step.new
-            live += step.new
-            if live + step.extra > most:
-                most = live + step.extra
-        for slot in step.frees:
-            live -= sizes[slot]
-    return most

@@ -10,7 +10,6 @@ from autostudent.space.generators import connected
 from autostudent.space.graph import InputShape
 from autostudent.space.hnag import Hierarchy
 from autostudent.space.knobs import Edits, Knobs
-from autostudent.space.ops import OPS
 from autostudent.space.space import Space
 
 TRIES = 50
@@ -56,15 +55,14 @@ def _rewire(drawn: Hierarchy, rng: np.random.Generator) -> Edit | None:
         return None
     name = names[int(rng.integers(len(names)))]
     n, edges = drawn.wirings[name]
-    ordered = sorted(edges)
-    drop = ordered[int(rng.integers(len(ordered)))]
+    drop = edges[int(rng.integers(len(edges)))]
     kept = drop[int(rng.integers(2))]
     ends = [v for v in range(n) if v != kept and (min(v, kept), max(v, kept)) not in edges]
     if not ends:
         return None
     end = ends[int(rng.integers(len(ends)))]
     add = (min(end, kept), max(end, kept))
-    if not connected(n, (edges - {drop}) | {add}):
+    if not connected(n, {*edges, add} - {drop}):
         return None
     return Edit("rewire", {"graph": name, "drop": f"{drop[0]}-{drop[1]}", "add": f"{add[0]}-{add[1]}"})
 
@@ -82,7 +80,7 @@ def _swap(drawn: Hierarchy, rng: np.random.Generator) -> Edit | None:
     names = list(drawn.operations)
     name = names[int(rng.integers(len(names)))]
     now, output = drawn.operations[name]
-    others = [op for op, _ in drawn.weights if op != now and (OPS[op].mixes or not output)]
+    others = [op for op, _ in drawn.allowed[output] if op != now]
     if not others:
         return None
     return Edit("op", {"node": name, "op": others[int(rng.integers(len(others)))]})

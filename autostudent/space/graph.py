@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, lru_cache
 from hashlib import blake2b
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -20,6 +20,14 @@ if TYPE_CHECKING:
     import networkx as nx
 
 FORMAT = 1  # version of the JSON form
+_MASK = (1 << 128) - 1
+_ODD = 0x9FB21C651E98DF25C3A5C85C97CB3127  # an arbitrary odd multiplier that mixes 128 bits
+
+
+@lru_cache(maxsize=65536)
+def label(*parts: str | int) -> int:
+    """128 bits that name a kind of node."""
+    return int.from_bytes(blake2b(",".join(map(str, parts)).encode(), digest_size=16).digest(), "big")
 
 
 class InputShape(NamedTuple):
@@ -73,6 +81,12 @@ class Architecture:
         """(height, width) at a stride, rounded up."""
         return -(-self.input.height // stride), -(-self.input.width // stride)
 
+    @cached_property
+    def areas(self) -> dict[int, int]:
+        """Pixels at every stride that occurs."""
+        sizes = {stride: self.size(stride) for stride in {node.stride for node in self.nodes}}
+        return {stride: height * width for stride, (height, width) in sizes.items()}
+
     def graph(self) -> nx.DiGraph:
         """The DAG with ``op``, ``width``, ``stage``, ``stride`` and ``merge`` on every node."""
         import networkx as nx
@@ -87,25 +101,29 @@ class Architecture:
     def fingerprint(self) -> str:
         """The same for graphs that differ only in the order of their nodes (32 hexadecimal digits).
 
-        Every node is hashed with all that it depends on, then with all that depends on it; the multiset of these names
-        the graph.
+        Every node is hashed (to 128 bits) with all that it depends on, then with all that depends on it; the multiset of
+        these hashes names the graph. Neighbours enter as a sum, which has no order.
         """
-        down: list[bytes] = []
-        users: list[list[int]] = [[] for _ in self.nodes]
-        for i, (op, width, stage, stride, merge, inputs) in enumerate(self.nodes):
-            label = f"{op},{width},{stage},{stride},{merge if len(inputs) > 1 else ''}".encode()
-            parts = [down[j] for j in inputs]
+        below: list[int] = []
+        above = [0] * len(self.nodes)
+        for op, width, stage, stride, merge, inputs in self.nodes:
+            several = len(inputs) > 1
+            value = label(op, width, stage, stride, merge if several else "")
             for j in inputs:
-                users[j].append(i)
-            # The first input of an attention merge plays another role than the rest.
-            parts = [*parts[:1], *sorted(parts[1:])] if merge == "attention" else sorted(parts)
-            down.append(blake2b(b"".join((label, *parts)), digest_size=16).digest())
-        both = [b""] * len(down)
-        for i in range(len(down) - 1, -1, -1):
-            above = sorted([both[j] for j in users[i]])
-            both[i] = blake2b(b"".join((down[i], *above)), digest_size=16).digest()
+                value += below[j]
+            if several and merge == "attention":  # the first input plays another role than the rest
+                value += below[inputs[0]] * 3
+            value = (value ^ value >> 61) * _ODD & _MASK
+            below.append(value ^ value >> 67)
+        for i in range(len(below) - 1, -1, -1):
+            value = below[i] + above[i]
+            value = (value ^ value >> 61) * _ODD & _MASK
+            above[i] = value = value ^ value >> 67
+            for j in self.nodes[i].inputs:
+                above[j] += value
         whole = blake2b(",".join(map(str, self.input)).encode(), digest_size=16)
-        whole.update(b"".join(sorted(both)))
+        for value in sorted(above):
+            whole.update(value.to_bytes(16, "big"))
         return whole.hexdigest()
 
     def to_json(self) -> dict[str, Any]:
@@ -129,7 +147,7 @@ class Architecture:
             raise ConfigError("architecture.format", value.get("format"), str(FORMAT))
         try:
             shape = InputShape(**value["input"])
-            nodes = tuple(Node(*row[:5], tuple(row[5])) for row in value["nodes"])
+            nodes = tuple(Node(row[0], row[1], row[2], row[3], row[4], tuple(row[5])) for row in value["nodes"])
             made = cls(shape, nodes, tuple(value["blocks"]), dict(value["versions"]))
         except (KeyError, TypeError, IndexError) as error:
             raise ConfigError("architecture", str(error), "a graph as Architecture.to_json writes it") from None
@@ -152,6 +170,9 @@ class Architecture:
                 raise ConfigError(key, (node.width, node.stride), "a positive width, at no finer size than its inputs")
             if OPS[node.op].strided and len(node.inputs) != 1:
                 raise ConfigError(key, list(node.inputs), f"one input for {node.op}")
+        read = {j for node in self.nodes for j in node.inputs}
+        if read != set(range(len(self.nodes) - 1)):
+            raise ConfigError("architecture.nodes", "a node that nothing reads", "every node but the last read by another")
         if not self.blocks or not all(0 < block < len(self.nodes) for block in self.blocks):
             raise ConfigError("architecture.blocks", list(self.blocks), "positions of nodes")
 

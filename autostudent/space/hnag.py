@@ -13,9 +13,9 @@ from __future__ import annotations
 
 from autostudent.errors import InvalidDraw
 from autostudent.space.draft import Draft, Widths
-from autostudent.space.generators import Wiring, draw_edges, mix, orient
+from autostudent.space.generators import Edges, Wiring, draw_edges, mix, orient
 from autostudent.space.graph import InputShape, require_size
-from autostudent.space.knobs import Edges, Edits, Knobs, rewired
+from autostudent.space.knobs import Edits, Knobs, rewired
 from autostudent.space.ops import OPS
 from autostudent.space.vocabulary import LEVELS
 
@@ -42,7 +42,9 @@ class Hierarchy:
         self.knobs, self.seed, self.edits = knobs, seed, edits
         self.shared = knobs.word("wiring", "independent") == "shared"
         self.skip = knobs.word("skip", "none")
-        self.weights = [(op, knobs.number(f"op.{op}", 1.0)) for op in ops]
+        weights = [(op, knobs.number(f"op.{op}", 1.0)) for op in ops]
+        self.allowed = {False: weights, True: [(op, weight) for op, weight in weights if OPS[op].mixes]}
+        self.generator = {level: self._generator(level) for level in LEVELS}
         merge = knobs.word("merge", "sum")
         self.merge = {level: knobs.word(f"{level}.merge", merge) for level in LEVELS}
         self.wirings: dict[str, tuple[int, Edges]] = {}
@@ -122,48 +124,58 @@ class Hierarchy:
         out = self._join(tuple([outs[i] for i in wiring.outputs]), "mean")
         return self._add("join", (out, sources[0]), "add") if self.skip == "node" else out
 
+    def _generator(self, level: str) -> tuple[str, int, int, float, int]:
+        knobs = self.knobs
+        return (
+            knobs.word(f"{level}.graph", "er" if level == "cell" else "ws"),
+            knobs.whole(f"{level}.nodes", 1),
+            knobs.whole(f"{level}.k", 2),
+            knobs.number(f"{level}.p", 0.5),
+            knobs.whole(f"{level}.m", 1),
+        )
+
     def _wiring(self, level: str, path: tuple[int, ...]) -> Wiring:
         """The directed graph at a place of the hierarchy: top (), cell (cell,), node (cell, node)."""
-        n = self.knobs.whole(f"{level}.nodes", 1)
-        seed = mix(self.seed, LEVELS.index(level), *(() if self.shared else path))
+        kind, n, k, p, m = self.generator[level]
         name = ".".join((level, *map(str, path)))
+        seed = self._seed(len(path), path)
         edges: Edges | None = None
         for edit in self.edits.graphs.pop(name, ()):
             if edit.kind == "reseed":
                 seed, edges = mix(seed, int(edit.data["salt"])), None
             else:
-                edges = rewired(self._edges(level, n, seed) if edges is None else edges, n, edit)
-        drawn = self._edges(level, n, seed) if edges is None else edges
-        self.wirings[name] = (n, drawn)
-        return orient(n, drawn)
+                edges = rewired(draw_edges(kind, n, k, p, m, seed) if edges is None else edges, n, edit)
+        if edges is None:
+            edges = draw_edges(kind, n, k, p, m, seed)
+        self.wirings[name] = (n, edges)
+        return orient(n, edges)
 
-    def _edges(self, level: str, n: int, seed: int) -> Edges:
-        if n == 1:
-            return set()
-        knobs = self.knobs
-        kind = knobs.word(f"{level}.graph", "er" if level == "cell" else "ws")
-        k, p, m = knobs.whole(f"{level}.k", 2), knobs.number(f"{level}.p", 0.5), knobs.whole(f"{level}.m", 1)
-        return draw_edges(kind, n, k, p, m, seed & 0x7FFFFFFF)
+    def _seed(self, level: int, path: tuple[int, ...]) -> int:
+        """A seed for each place; with shared wiring, for each level (and bottom vertex)."""
+        place = level
+        for i in path[2:] if self.shared else path:
+            place = place * 4096 + i + 1
+        return mix(self.seed, place)
 
     def _operation(self, path: tuple[int, int, int], output: bool) -> str:
         """The operation of a bottom vertex, drawn by weight; an output never pools."""
-        name = ".".join(map(str, path))
+        name = f"{path[0]}.{path[1]}.{path[2]}"
+        allowed = self.allowed[output]
         edit = self.edits.ops.pop(name, None)
-        allowed = [(op, weight) for op, weight in self.weights if OPS[op].mixes or not output]
         if edit is not None:
             op = str(edit.data["op"])
             if op not in dict(allowed):
                 raise InvalidDraw(f"operation {op!r} cannot stand at {name}")
         else:
-            total = sum(weight for _, weight in allowed)
+            total = sum([weight for _, weight in allowed])
             if total <= 0:
                 raise InvalidDraw("every operation that may stand at an output has weight zero")
-            point = mix(self.seed, len(LEVELS), *(path[2:] if self.shared else path)) / 2.0**64 * total
+            point = self._seed(3, path) / 2.0**64 * total
             op = allowed[-1][0]
-            for name_of, weight in allowed:
+            for candidate, weight in allowed:
                 point -= weight
                 if point < 0:
-                    op = name_of
+                    op = candidate
                     break
         self.operations[name] = (op, output)
         return op

@@ -7,8 +7,7 @@ from dataclasses import dataclass, field
 
 from autostudent.errors import ConfigError, InvalidDraw
 from autostudent.records import Edit, Value
-
-Edges = set[tuple[int, int]]
+from autostudent.space.generators import Edges
 
 
 class Knobs:
@@ -59,7 +58,7 @@ class Edits:
         return out
 
     def ratios(self, growth: float, stages: int) -> tuple[float, ...]:
-        """Widths of the stages relative to the base: powers of ``growth``, a width step being a quarter of an octave."""
+        """Widths of the stages relative to the base: powers of ``growth``; a width step is a quarter of an octave."""
         if any(not 0 <= stage < stages for stage in self.widths):
             raise InvalidDraw(f"an edit changes the width of stage {max(self.widths)}, of {stages}")
         return tuple(growth**s * 2.0 ** (self.widths.get(s, 0) / 4) for s in range(stages))
@@ -78,4 +77,4 @@ def rewired(edges: Edges, n: int, edit: Edit) -> Edges:
         raise InvalidDraw(
             f"{edit.data['graph']!r} has no edge {edit.data['drop']} that could move to {edit.data['add']}"
         )
-    return (edges - {drop}) | {(add[0], add[1])}
+    return tuple(sorted({*edges, (add[0], add[1])} - {(drop[0], drop[1])}))

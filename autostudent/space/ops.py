@@ -1,19 +1,19 @@
 """Operations of a node on pictures, and what they cost exactly.
 
 An operation is a short sequence of kernels. The searchable ones follow NAGO's triplet ReLU, convolution, batch norm
-(Ru et al. 2020, arXiv 2004.01395); the ``plain`` ones put batch norm right after the convolution, for stems and ResNets.
-Their modules are in `autostudent.build.ops_vision`; both sides read this table, and a test compares them.
+(Ru et al. 2020, arXiv 2004.01395); the ``plain`` ones put batch norm right after the convolution, for stems and
+ResNets. Their modules are in `autostudent.build.ops_vision`; both sides read this table, and a test compares them.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
+from typing import NamedTuple
 
 
-@dataclass(frozen=True)
-class Kernel:
-    """One step of an operation. ``kind``: "relu", "conv", "depthwise", "norm" or "pool"; ``size`` is (height, width)."""
+class Kernel(NamedTuple):
+    """One step of an operation: "relu", "conv", "depthwise", "norm" or "pool"; ``size`` is (height, width)."""
 
     kind: str
     size: tuple[int, int] = (1, 1)
@@ -59,18 +59,6 @@ class Op:
     def starts_with_relu(self) -> bool:
         return bool(self.kernels) and self.kernels[0].kind == "relu"
 
-    def params(self, c_in: int, c_out: int) -> int:
-        """Learned numbers: convolutions without bias, two a channel for batch norm."""
-        return self.dense * c_in * c_out + self.depthwise * c_in + 2 * self.norms * c_out
-
-    def macs(self, c_in: int, c_out: int, pixels: int) -> int:
-        """Multiply-accumulates of the convolutions at ``pixels`` output positions."""
-        return (self.dense * c_in * c_out + self.depthwise * c_in) * pixels
-
-    def buffer_bytes(self, c_out: int) -> int:
-        """Running mean and variance in float32 and one 64-bit counter a batch norm."""
-        return self.norms * (8 * c_out + 8)
-
 
 _RELU, _NORM, _POINT = Kernel("relu"), Kernel("norm"), Kernel("conv")
 
@@ -100,8 +88,8 @@ OPS: dict[str, Op] = {
 
 MERGES = ("sum", "add", "mean", "concat", "attention")
 """How several inputs become one. ``sum``: each times a learned sigmoid(w); ``add`` and ``mean`` have no weights;
-``concat`` along channels; ``attention``: the first input, scaled to [0, 1] over each picture, plus sigmoid(w), times the
-weighted sum of the others (Ru et al. 2020)."""
+``concat`` along channels; ``attention``: the first input, scaled to [0, 1] over each picture, plus sigmoid(w), times
+the weighted sum of the others (Ru et al. 2020)."""
 
 
 def edge_weights(merge: str, inputs: int) -> int:

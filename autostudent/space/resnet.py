@@ -1,4 +1,4 @@
-"""Plain residual networks (He et al. 2015, arXiv 1512.03385) as graphs: teachers, assistants and hand-designed rivals."""
+"""Plain residual networks (He et al. 2015, arXiv 1512.03385) as graphs: teachers, assistants, hand-designed rivals."""
 
 from __future__ import annotations
 
