@@ -18,9 +18,14 @@ from torch import Tensor
 Temperature = float | Tensor
 
 
+def widened(x: Tensor) -> Tensor:
+    """``x`` in float32 where it is narrower."""
+    return x if x.dtype in (torch.float32, torch.float64) else x.float()
+
+
 def log_probabilities(logits: Tensor, temperature: Temperature = 1.0) -> Tensor:
     """log softmax(logits / T) over the last dimension, at least in float32."""
-    wide = logits if logits.dtype in (torch.float32, torch.float64) else logits.float()
+    wide = widened(logits)
     if isinstance(temperature, Tensor) or temperature != 1.0:
         wide = wide / temperature
     return F.log_softmax(wide, dim=-1)
@@ -119,7 +124,7 @@ def dkd(
     """
     label = target.argmax(1)
     binary, rest = [], []
-    for logits in (student, teacher):
+    for logits in (widened(student), widened(teacher)):
         others = without_label(logits, label) / temperature
         own = logits.gather(1, label[:, None]) / temperature
         binary.append(log_probabilities(torch.cat((own, others.logsumexp(1, keepdim=True)), 1)))
@@ -152,8 +157,7 @@ def continuation(
 
     ``class_reduction``: ‖·‖² is the "mean" (default) or the "sum" over classes; ``margin`` is in those units.
     """
-    wide = student if student.dtype in (torch.float32, torch.float64) else student.float()
-    squares = (wide - phi * teacher).square()
+    squares = (widened(student) - phi * widened(teacher)).square()
     distance = squares.mean(1) if class_reduction == "mean" else squares.sum(1)
     return (distance - margin * phi).clamp_min(0)
 

@@ -1,0 +1,104 @@
+"""Derives losses.json from the papers' formulas, with Python's 50-digit decimals and nothing of this package.
+
+Run `python tests/golden/derive_losses.py` to write it anew; a test checks that it still gives the same numbers.
+"""
+
+from __future__ import annotations
+
+import json
+from decimal import Decimal, getcontext
+from pathlib import Path
+
+getcontext().prec = 50
+D = Decimal
+
+STUDENT = [["1", "0", "-1", "0.5"], ["2", "-1", "0.25", "-2"], ["-0.5", "1.5", "3", "0"]]
+TEACHERS = [
+    [["2", "-1", "0.5", "-2"], ["-1", "1", "1.5", "0"], ["0", "0.5", "4", "-3"]],
+    [["0.5", "0.25", "-0.75", "1"], ["3", "-2", "0", "1"], ["1", "2", "-1", "0.5"]],
+    [["-1", "2", "1", "0"], ["0", "0", "0", "0"], ["-2", "-1", "5", "1"]],
+]
+LABELS = [0, 2, 2]
+Row = list[Decimal]
+
+
+def rows(table: list[list[str]]) -> list[Row]:
+    return [[D(x) for x in row] for row in table]
+
+
+def softmax(z: Row, temperature: str = "1") -> Row:
+    powers = [(x / D(temperature)).exp() for x in z]
+    return [p / sum(powers) for p in powers]
+
+
+def kl(p: Row, q: Row) -> Decimal:
+    return sum((a * (a.ln() - b.ln()) for a, b in zip(p, q, strict=True)), D(0))
+
+
+def entropy(p: Row) -> Decimal:
+    return -sum((a * a.ln() for a in p), D(0))
+
+
+def drop(z: Row, label: int) -> Row:
+    return z[:label] + z[label + 1 :]
+
+
+def pearson(u: Row, v: Row) -> Decimal:
+    mu, mv = sum(u) / len(u), sum(v) / len(v)
+    cross = sum(((a - mu) * (b - mv) for a, b in zip(u, v, strict=True)), D(0))
+    norms = [sum(((a - m) ** 2 for a in w), D(0)).sqrt() for w, m in ((u, mu), (v, mv))]
+    return cross / (norms[0] * norms[1] + D("1e-8"))
+
+
+def derive() -> dict[str, list[float]]:
+    """Every loss on the same three samples, at T = 4 where it has a temperature."""
+    s, teachers = rows(STUDENT), [rows(table) for table in TEACHERS]
+    t, heat = teachers[0], D(4)
+    samples = range(len(s))
+    out: dict[str, list[Decimal]] = {}
+    out["kd"] = [heat**2 * kl(softmax(t[i], "4"), softmax(s[i], "4")) for i in samples]
+    out["forward_kl"] = [kl(softmax(t[i], "4"), softmax(s[i], "4")) for i in samples]
+    out["reverse_kl"] = [kl(softmax(s[i], "4"), softmax(t[i], "4")) for i in samples]
+    out["balanced_divergence"] = []
+    for i in samples:  # emphasis 2.5
+        p_s, p_t = softmax(s[i], "4"), softmax(t[i], "4")
+        surer = entropy(p_s) < entropy(p_t)
+        ahead, behind = (D("2.5"), D(1)) if surer else (D(1), D("2.5"))
+        out["balanced_divergence"].append(ahead * kl(p_t, p_s) + behind * kl(p_s, p_t))
+    out["nkd"] = []
+    for i, y in enumerate(LABELS):  # gamma 1.5, T 3
+        rest_s, rest_t = softmax(drop(s[i], y), "3"), softmax(drop(t[i], y), "3")
+        cross = -sum((a * b.ln() for a, b in zip(rest_t, rest_s, strict=True)), D(0))
+        out["nkd"].append(-softmax(t[i])[y] * softmax(s[i])[y].ln() + D("1.5") * 9 * cross)
+    q = [softmax(s[i])[y] for i, y in enumerate(LABELS)]
+    out["tf_nkd"] = [-(x + 1 - sum(q) / len(q)) * x.ln() for x in q]
+    out["dkd"] = []
+    for i, y in enumerate(LABELS):  # alpha 0.75, beta 8
+        p_s, p_t = softmax(s[i], "4"), softmax(t[i], "4")
+        binary = kl([p_t[y], 1 - p_t[y]], [p_s[y], 1 - p_s[y]])
+        rest = kl(softmax(drop(t[i], y), "4"), softmax(drop(s[i], y), "4"))
+        out["dkd"].append(heat**2 * (D("0.75") * binary + 8 * rest))
+    soft_s, soft_t = [softmax(z, "4") for z in s], [softmax(z, "4") for z in t]
+    columns = [pearson([p[c] for p in soft_s], [p[c] for p in soft_t]) for c in range(4)]
+    intra = 1 - sum(columns) / 4  # beta 0.5, gamma 2
+    out["dist"] = [heat**2 * (D("0.5") * (1 - pearson(soft_s[i], soft_t[i])) + 2 * intra) for i in samples]
+    for reduction, share in (("mean", 4), ("sum", 1)):  # phi 0.75, margin 0.4
+        squares = [
+            sum(((a - D("0.75") * b) ** 2 for a, b in zip(s[i], t[i], strict=True)), D(0)) / share for i in samples
+        ]
+        out[f"continuation_{reduction}"] = [max(D(0), x - D("0.4") * D("0.75")) for x in squares]
+    out["dgkd"] = [heat**2 * sum((kl(softmax(z[i], "4"), softmax(s[i], "4")) for z in teachers), D(0)) for i in samples]
+    out["ca_mkd_weights"] = []
+    for i, y in enumerate(LABELS):
+        wrong = softmax([-softmax(z[i])[y].ln() for z in teachers])
+        out["ca_mkd_weights"] += [(1 - w) / 2 for w in wrong]
+    out["ebkd_weights"] = []
+    for i in samples:
+        spread = [entropy(softmax(z[i])) for z in teachers]
+        out["ebkd_weights"] += [1 - h / sum(spread) for h in spread]
+    return {name: [float(x) for x in values] for name, values in out.items()}
+
+
+if __name__ == "__main__":
+    text = json.dumps(derive(), indent=1)
+    Path(__file__).with_name("losses.json").write_text(text + "\n")
