@@ -99,7 +99,13 @@ def _matern(dimensions: int) -> MaternKernel | None:
     if not dimensions:
         return None
     location = math.sqrt(2) + math.log(dimensions) / 2
-    kernel = MaternKernel(2.5, ard_num_dims=dimensions, lengthscale_prior=LogNormalPrior(location, math.sqrt(3)))
+    kernel = MaternKernel(
+        2.5,
+        ard_num_dims=dimensions,
+        lengthscale_prior=LogNormalPrior(location, math.sqrt(3)),
+        # Far below it, rounding puts equal rows at a distance and the matrix is no longer positive definite.
+        lengthscale_constraint=GreaterThan(0.02),
+    )
     kernel.lengthscale = math.exp(location - 1)
     return kernel
 
