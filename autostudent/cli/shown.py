@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -13,7 +14,8 @@ from rich.table import Table
 
 from autostudent.report.words import AXES, cost, percent, taught_by, times
 
-out = Console(highlight=False)
+WIDE = 120  # columns of a table that goes to a file or a pipe
+out = Console(highlight=False, width=None if sys.stdout.isatty() else WIDE)
 errors = Console(stderr=True, highlight=False)
 
 Row = Mapping[str, Any]
@@ -28,12 +30,16 @@ def front_table(front: Sequence[Row], references: Mapping[str, Row], *, title: s
     """The front, best accuracy first, with the teacher's row on top and rivals below."""
     axes = [axis for axis in AXES if any(axis in row for row in front)] or list(AXES)
     grid = Table(title=title, title_justify="left", box=None, pad_edge=False, header_style="dim", title_style="bold")
+    if any(row.get("kind") == "teacher" for row in references.values()):
+        grid.caption, grid.caption_justify = "10× means ten times less than the teacher", "left"
     grid.add_column("student")
     grid.add_column("accuracy", justify="right")
     for axis in axes:
         grid.add_column("MACs" if axis == "macs" else AXES[axis], justify="right")
     grid.add_column("method")
     grid.add_column("taught by")
+    for column in grid.columns:
+        column.no_wrap = True
     teacher = next((row for row in references.values() if row.get("kind") == "teacher"), None)
     for name, row in references.items():
         if row is teacher:
@@ -51,10 +57,10 @@ def front_table(front: Sequence[Row], references: Mapping[str, Row], *, title: s
 
 
 def prices(row: Row, axes: Sequence[str], teacher: Row | None) -> list[str]:
-    """Costs as text, with how many times less than the teacher's that is."""
+    """Costs as text; a number with × says how many times less than the teacher's that is."""
     cells = []
     for axis in axes:
         whole = teacher.get(axis) if teacher else None
-        less = f" ({times(whole, row[axis])} less)" if whole and row.get(axis) else ""
+        less = f" {times(whole, row[axis]):>5}" if whole and row.get(axis) else ""
         cells.append(cost(axis, row.get(axis)) + less)
     return cells

@@ -50,25 +50,37 @@ def front_chart(contents: Contents, chosen: int | None) -> Chart:
     numbers = {row["trial"] for row in contents.front}
     for method in dict.fromkeys(contents.method(trial) for trial in complete):
         mine = [trial for trial in complete if contents.method(trial) == method]
-        for on_front in (False, True):
-            some = [trial for trial in mine if (trial.number in numbers) == on_front]
-            if some:
-                traces.append(students(some, method, colours[method], on_front, contents))
+        fronts = [trial for trial in mine if trial.number in numbers]
+        others = [trial for trial in mine if trial.number not in numbers]
+        if others:
+            traces.append(students(others, method, colours[method], contents, False, not fronts))
+        if fronts:
+            traces.append(students(fronts, method, colours[method], contents, True, True))
     for kind in SYMBOLS:
         rows = [row for row in contents.references if row.kind == kind and row.split == "validation" and row.params]
         if rows:
             traces.append(references(kind, rows, contents))
-    annotations = []
-    picked = next((trial for trial in complete if trial.number == chosen), None)
-    if picked is not None:
-        annotations.append({"xs": costs_of([picked], contents.axes), "y": picked.values["accuracy"], "text": "chosen"})
+    picked = [trial for trial in complete if trial.number == chosen]
+    if picked:
+        traces.append(ring(picked, contents))
     teacher = contents.teacher()
     return {
         "axes": {axis: AXES[axis] for axis in contents.axes},
         "traces": traces,
-        "notes": annotations,
         "teacher": None if teacher is None else teacher.accuracy,
         "low": floor_of([trial.values["accuracy"] for trial in complete], teacher),
+    }
+
+
+def ring(picked: Sequence[Trial], contents: Contents) -> Chart:
+    """A ring around the student of the verdict."""
+    return {
+        "name": "the student of the verdict",
+        "mode": "markers",
+        "xs": costs_of(picked, contents.axes),
+        "y": [trial.values["accuracy"] for trial in picked],
+        "marker": {"symbol": "circle-open", "size": 22, "color": INK, "line": {"width": 2}},
+        "hoverinfo": "skip",
     }
 
 
@@ -104,15 +116,17 @@ def front_line(contents: Contents, axis: str) -> Chart:
     }
 
 
-def students(trials: Sequence[Trial], method: str, colour: str, on_front: bool, contents: Contents) -> Chart:
-    """One method's students; front members are filled, larger, and carry their number."""
+def students(
+    trials: Sequence[Trial], method: str, colour: str, contents: Contents, on_front: bool, shown: bool
+) -> Chart:
+    """One method's students, those on the front larger; ``shown``: these stand for the method in the legend."""
     marker: Chart = {"color": colour, "size": 11 if on_front else 6, "opacity": 1 if on_front else 0.45}
     if on_front:
         marker["line"] = {"color": "#fff", "width": 1.5}
     return {
         "name": escape(method),
         "legendgroup": escape(method),
-        "showlegend": on_front or not any(trial.number == row["trial"] for row in contents.front for trial in trials),
+        "showlegend": shown,
         "mode": "markers",
         "xs": costs_of(trials, contents.axes),
         "y": [trial.values["accuracy"] for trial in trials],

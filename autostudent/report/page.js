@@ -2,7 +2,7 @@
 (function () {
   const all = JSON.parse(document.getElementById("charts").textContent);
   const small = window.matchMedia("(max-width: 640px)").matches;
-  const config = { responsive: true, displaylogo: false, displayModeBar: small ? false : "hover",
+  const config = { responsive: true, displaylogo: false, displayModeBar: window.matchMedia("(hover: hover)").matches ? "hover" : false,
     modeBarButtonsToRemove: ["lasso2d", "select2d", "autoScale2d"] };
   const names = { params: "parameters", macs: "multiply-adds for one picture", memory_bytes: "inference memory (bytes)" };
 
@@ -12,7 +12,7 @@
       font: { family: "system-ui, -apple-system, Segoe UI, Roboto, sans-serif", size: small ? 12 : 13, color: "#1c2733" },
       margin: { l: 8, r: small ? 8 : 16, t: 12, b: 8 }, paper_bgcolor: "#fff", plot_bgcolor: "#fff",
       hoverlabel: { bgcolor: "#fff", bordercolor: "#b9c2cb", font: { color: "#1c2733" }, align: "left" },
-      legend: { orientation: "h", y: -0.22, yanchor: "top", x: 0 }, dragmode: small ? false : "zoom", hovermode: "closest",
+      legend: { orientation: "h", y: small ? -0.3 : -0.24, yanchor: "top", x: 0 }, dragmode: small ? false : "zoom", hovermode: "closest",
       xaxis: axis, yaxis: Object.assign({}, axis, { tickformat: ".0%" }),
     };
     for (const key of Object.keys(extra)) {
@@ -51,13 +51,11 @@
     });
     let high = 0, low = chart.low;
     traces.forEach(t => t.y.forEach((v, i) => { if (v + ((t.error_y && t.error_y.array[i]) || 0) > high) high = v; }));
-    const notes = chart.notes.map(n => ({ x: Math.log10(n.xs[axis][0]), y: n.y, text: "<b>" + n.text + "</b>", showarrow: true,
-      arrowhead: 0, arrowwidth: 1, ax: 0, ay: 34, font: { size: 12 } }));
     draw("front", traces, {
-      xaxis: { type: "log", title: { text: names[axis] }, dtick: small ? 1 : undefined, exponentformat: "SI" },
+      xaxis: { type: "log", title: { text: names[axis] }, dtick: small ? 1 : "D2", exponentformat: "SI", minor: { ticks: "outside", ticklen: 3, tickcolor: "#d5dae0" } },
       yaxis: { title: { text: small ? "" : "validation accuracy" }, range: low === null ? undefined : [low, high + 0.1 * (high - low) + 0.001],
         tickformat: percentTicks(low === null ? 0 : low, high) },
-      shapes: teacherLine(chart.teacher), annotations: teacherLabel(chart.teacher).concat(notes),
+      shapes: teacherLine(chart.teacher), annotations: teacherLabel(chart.teacher),
     });
   }
 

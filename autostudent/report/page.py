@@ -141,8 +141,8 @@ def front_section(contents: Contents, chosen: int | None) -> str:
         for axis in contents.axes
     )
     note = (
-        "No other student is both more accurate and cheaper than a member of the front (filled points). "
-        "Up is better, left is cheaper."
+        "No student is both more accurate and cheaper than one on the front (large points). "
+        "Up is more accurate, left is cheaper."
     )
     switch = (
         f'<div class="switch" role="group" aria-label="Cost axis">{buttons}</div>' if len(contents.axes) > 1 else ""

@@ -75,9 +75,15 @@ def verdict(contents: Contents) -> Verdict:
 def proof(contents: Contents, row: Mapping[str, Any]) -> str:
     """How far the sentence can be trusted: fresh seeds on the test split when there are any."""
     teacher = contents.teacher()
-    compared = f"{percent(row['accuracy'])} on the validation split" + (
-        f", the teacher {percent(teacher.accuracy)}." if teacher else "."
+    pictures = (
+        f"{contents.validation_images:,} validation pictures" if contents.validation_images else "validation split"
     )
+    compared = f"{percent(row['accuracy'])} on the {pictures}"
+    if teacher is not None:
+        error = standard_error(teacher.accuracy, contents.validation_images)
+        compared += f", the teacher {percent(teacher.accuracy)}"
+        compared += f" (standard error {100 * error:.1f} points)" if error else ""
+    compared += "."
     again = [r for r in contents.references if r.kind == "student" and r.split == "test" and r.trial == row["trial"]]
     if not again:
         return compared + " Measured once, by the search that picked it: expect a little less on new data."

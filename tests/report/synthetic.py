@@ -65,7 +65,7 @@ def study(students: int = 24, *, name: str = "digits", hostile: str = "", proof:
                 f"student {chosen['trial']}", "student", 0.981, "test", 0.003, 5, int(chosen["params"]),
                 memory_bytes=int(chosen["memory_bytes"]), trial=chosen["trial"], behind=(0.004, -0.001, 0.009),
             ),
-            Reference(f"student {chosen['trial']}, no teacher", "control", 0.972, "test", 0.005, 5, int(chosen["params"])),
+            Reference("no teacher" + hostile, "control", 0.972, "test", 0.005, 5, int(chosen["params"])),
             Reference("logistic regression", "baseline", 0.966, "test"),
         ]  # fmt: skip
     return Contents(

@@ -1,0 +1,211 @@
+"""Commands against a real store, through the entry point that users call."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from autostudent.assets import Assets
+from autostudent.cli import main
+from autostudent.config import load_settings
+from autostudent.records import Candidate, Cause, Failure, Result
+from autostudent.store.store import Store
+
+ROOT = Path(__file__).parents[2]
+Run = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a study file and the store of a finished search of five students."""
+    place = tmp_path_factory.mktemp("study")
+    text = (ROOT / "studies/digits.yaml").read_text()
+    text = text.replace("sqlite:///runs/", f"sqlite:///{place}/runs/")
+    (place / "digits.yaml").write_text(text)
+    settings = load_settings(place / "digits.yaml")
+    assets = Assets(settings.artifacts)
+    resolved = {**settings.resolved(), "spaces": {"params": {}}}
+    with Store.create_or_open(
+        settings.store, settings.study, resolved, settings.objectives, assets, rungs=(3, 9, 27)
+    ) as store:
+        teacher = {"kind": "teacher", "accuracy": 0.99, "params": 1_000_000, "macs": 10**8, "memory_bytes": 4_000_000}
+        store.set_reference("main", teacher)
+        store.describe({"validation_images": 360})
+        made = [("kd", 0.97, 50_000), ("takd", 0.98, 80_000), ("none", 0.90, 5_000), ("ces_kd", 0.95, 60_000)]
+        for number, (method, accuracy, params) in enumerate(made):
+            costs = {"params": params, "macs": params * 100, "memory_bytes": params * 5}
+            candidate = Candidate({"kd.loss": method, "top.p": 0.25}, number)
+            trial = store.create(candidate, f"f{number}", costs, {"method": method, "teachers": ["main"]})
+            for epoch in (3, 9, 27):
+                store.start(trial.number, epoch)
+                value = accuracy - (27 - epoch) / 100
+                store.commit(trial.number, Result(epoch, {"accuracy": value}, seconds={"student": 1.0}))
+        costs = {"params": 9_000, "macs": 900_000, "memory_bytes": 9_000}
+        trial = store.create(Candidate({"kd.loss": "kd"}, 9), "f9", costs, {"method": "kd", "teachers": ["main"]})
+        store.start(trial.number, 3)
+        store.fail(trial.number, Failure(Cause.DIVERGED, "loss is <nan>", "Traceback (most recent call last)"))
+        store.finish()
+    return place
+
+
+@pytest.fixture
+def run(capsys: pytest.CaptureFixture[str]) -> Run:
+    """Runs a command: (exit code, standard output, standard error)."""
+
+    def command(*arguments: object) -> tuple[int, str, str]:
+        with pytest.raises(SystemExit) as ended:
+            main([str(argument) for argument in arguments])
+        out, err = capsys.readouterr()
+        code = ended.value.code
+        return int(code) if isinstance(code, int) else 0, out, err
+
+    return command
+
+
+def test_pareto_as_json(folder: Path, run: Run) -> None:
+    code, out, _ = run("pareto", folder / "digits.yaml", "--json")
+    rows = json.loads(out)
+    assert code == 0
+    assert [row["trial"] for row in rows] == [0, 1, 2]
+    for row in rows:
+        assert {"trial", "accuracy", "params", "macs", "memory_bytes", "method", "teachers"} <= row.keys()
+
+
+def test_pareto_for_people_shows_the_teacher(folder: Path, run: Run) -> None:
+    _, out, _ = run("pareto", folder / "digits.yaml")
+    assert "Pareto front of digits" in out
+    assert "teacher" in out
+    assert "98.0 %" in out
+    line = next(line for line in out.splitlines() if line.startswith("1 "))
+    assert "80.0 k" in line
+    assert " 12×" in line or " 13×" in line
+
+
+def test_pareto_from_the_store_alone(folder: Path, run: Run) -> None:
+    code, out, _ = run("pareto", "--store", f"sqlite:///{folder}/runs/digits/study.db", "--json")
+    assert code == 0
+    assert len(json.loads(out)) == 3
+
+
+@pytest.mark.parametrize(
+    ("options", "trial"),
+    [
+        ([], 1),
+        (["--max-params", "60k"], 0),
+        (["--max-memory", "30KiB"], 2),
+        (["--max-macs", "5M"], 0),
+        (["--within", "1.5"], 0),
+        (["--rule", "smallest"], 1),
+    ],
+)
+def test_best(folder: Path, run: Run, options: list[str], trial: int) -> None:
+    code, out, _ = run("best", folder / "digits.yaml", *options, "--json")
+    assert code == 0
+    row = json.loads(out)
+    assert row["trial"] == trial
+    assert row["reason"]
+
+
+def test_best_that_cannot_be_names_the_nearest(folder: Path, run: Run) -> None:
+    code, _, err = run("best", folder / "digits.yaml", "--max-params", "100")
+    assert code == 2
+    assert "student 2" in err
+    assert len(err.strip().splitlines()) == 1
+
+
+def test_report(folder: Path, run: Run, tmp_path: Path) -> None:
+    target = tmp_path / "page.html"
+    code, out, _ = run("report", folder / "digits.yaml", "--out", target)
+    page = target.read_text()
+    assert code == 0
+    assert "page.html" in out
+    assert "keeps" in page or "comes within" in page
+    assert "loss is &lt;nan&gt;" in page
+    assert "Hinton" in page
+
+
+def test_report_lies_beside_the_store(folder: Path, run: Run) -> None:
+    run("report", folder / "digits.yaml")
+    assert (folder / "runs/digits/report.html").is_file()
+
+
+def test_doctor(folder: Path, run: Run) -> None:
+    code, out, _ = run("doctor", folder / "digits.yaml", "--json")
+    summary = json.loads(out)
+    assert code == 0
+    assert summary["trials"] == {"complete": 4, "fail": 1}
+    assert summary["failures"] == {"diverged": 1}
+    assert summary["repaired"] == []
+    _, out, _ = run("doctor", folder / "digits.yaml")
+    assert "nothing to repair" in out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["pareto"], "a study file, or --store URL"),
+        (["pareto", "no.yaml"], "an existing YAML file"),
+        (["pareto", "--store", "sqlite:////nowhere/at/all.db"], "nothing is stored there"),
+        (["pareto", "--store", "nonsense"], "nonsense"),
+        (["best", "STUDY", "--max-params", "few"], "--max-params: got 'few'"),
+        (["best", "STUDY", "--rule", "luck"], "rule: got 'luck'"),
+        (["best", "STUDY", "--within", "-1"], "--within"),
+        (["check", "STUDY", "--set", "budget.trails=3"], "did you mean 'trials'?"),
+        (["search", "STUDY", "--trials", "0"], "budget.trials"),
+        (["methods", "kdd"], "did you mean 'kd'?"),
+        (["spaces", "hnag_tin"], "did you mean 'hnag_tiny'?"),
+    ],
+)
+def test_bad_input_is_one_line_and_exit_code_2(folder: Path, run: Run, arguments: list[str], words: str) -> None:
+    code, out, err = run(*[folder / "digits.yaml" if part == "STUDY" else part for part in arguments])
+    assert code == 2
+    assert out == ""
+    assert words in err
+    assert len(err.strip().splitlines()) == 1
+    assert "Traceback" not in err
+
+
+def test_debug_shows_the_traceback(run: Run, folder: Path) -> None:
+    from autostudent.errors import ConfigError
+
+    with pytest.raises(ConfigError):
+        main(["pareto", "--debug", "no.yaml"])
+
+
+@pytest.mark.parametrize("command", ["pareto", "best"])
+def test_a_question_loads_nothing_heavy(folder: Path, command: str) -> None:
+    code = (
+        "import sys; from autostudent.cli import main\n"
+        f"try: main(['{command}', '{folder}/digits.yaml', '--json'])\n"
+        "except SystemExit as end: assert not end.code, end.code\n"
+        "heavy = {'torch', 'ray', 'botorch', 'pandas', 'sklearn'} & sys.modules.keys()\n"
+        "assert not heavy, heavy"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def test_the_module_runs_where_no_script_is_installed() -> None:
+    environment = {**os.environ, "COLUMNS": "100"}
+    done = subprocess.run(
+        [sys.executable, "-m", "autostudent", "--help"], capture_output=True, text=True, check=True, env=environment
+    )
+    for command in ("check", "search", "pareto", "best", "report", "methods", "spaces", "doctor", "submit", "stop"):
+        assert command in done.stdout
+
+
+def test_catalogues(run: Run) -> None:
+    _, out, _ = run("methods", "--json")
+    listed = {row["id"]: row for row in json.loads(out)}
+    assert {"none", "kd", "takd", "ces_kd"} <= listed.keys()
+    assert "1503.02531" in listed["kd"]["paper"]
+    _, out, _ = run("spaces", "hnag_tiny", "--json")
+    assert "top.p" in [param["name"] for param in json.loads(out)["params"]]
+    _, out, _ = run("spaces")
+    assert "kd_basic" in out

@@ -1,0 +1,126 @@
+"""The page as text: what it says, what it must never contain, and that it survives odd studies."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import replace
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+
+from autostudent.records import TrialState
+from autostudent.report.page import render, write_page
+from tests.report.synthetic import study
+
+HOSTILE = "<script>alert(1)</script><img src=x onerror=alert(2)>"
+
+
+class Tags(HTMLParser):
+    """Counts start tags, keeps attributes, and checks that what is opened is closed."""
+
+    VOID = ("meta", "br", "img", "link", "input", "hr")
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.seen: list[tuple[str, dict[str, str | None]]] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.seen.append((tag, dict(attrs)))
+        if tag not in self.VOID:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+
+def parsed(page: str) -> Tags:
+    tags = Tags()
+    tags.feed(page)
+    assert tags.open == []
+    return tags
+
+
+def charts(page: str) -> dict:
+    found = re.search(r'<script type="application/json" id="charts">(.*?)</script>', page, re.S)
+    assert found
+    return json.loads(found[1])
+
+
+def test_the_verdict_comes_first_and_names_what_is_saved() -> None:
+    page = render(study())
+    heading = re.search(r"<h1>(.*?)</h1>", page)
+    assert heading
+    assert "keeps the teacher&#x27;s accuracy with 22× fewer parameters and 19× less memory" in heading[1]
+    assert "5 fresh seeds" in page
+
+
+def test_the_teacher_stands_on_the_front_chart() -> None:
+    front = charts(render(study()))["front"]
+    assert front["teacher"] == 0.989
+    kinds = {trace["name"] for trace in front["traces"]}
+    assert {"teacher", "rival", "assistant", "kd", "takd"} <= kinds
+    shown = [trace["name"] for trace in front["traces"] if trace.get("showlegend", True)]
+    assert len(shown) == len(set(shown))
+
+
+def test_every_student_of_the_front_has_a_row_with_its_recipe() -> None:
+    contents = study()
+    page = render(contents)
+    for row in contents.front:
+        assert f'<th scope="row">{row["trial"]}</th>' in page
+    assert "<dt>params.target</dt>" in page
+
+
+def test_nothing_is_fetched() -> None:
+    page = render(study())
+    for tag, attributes in parsed(page).seen:
+        assert tag != "link"
+        assert not (attributes.keys() & {"src", "href", "srcset"}), (tag, attributes)
+
+
+def test_user_text_is_shown_as_text() -> None:
+    page = render(study(hostile=HOSTILE))
+    tags = parsed(page)
+    assert [tag for tag, _ in tags.seen].count("script") == 3
+    assert "img" not in [tag for tag, _ in tags.seen]
+    assert "&lt;script&gt;alert(1)" in page
+    for trace in charts(page)["front"]["traces"]:
+        assert "<script" not in trace["name"]
+        assert "<script" not in trace.get("hovertemplate", "")
+
+
+def test_ten_thousand_students_fit_in_ten_megabytes(tmp_path: Path) -> None:
+    path = write_page(study(10_000), tmp_path / "page.html")
+    assert path.stat().st_size < 10e6
+
+
+def test_failures_are_listed_by_cause_with_their_message() -> None:
+    page = render(study())
+    assert "<h2>What failed</h2>" in page
+    assert "student 5: diverged: loss is nan" in page
+
+
+@pytest.mark.parametrize("left", [0, 1])
+def test_a_study_that_has_just_begun_has_a_page(left: int) -> None:
+    whole = study()
+    trials = [t for t in whole.trials if t.state is not TrialState.COMPLETE]
+    begun = replace(whole, trials=trials[:left], front=[], references=[])
+    page = render(begun)
+    parsed(page)
+    assert "No student has finished its training yet." in page
+
+
+def test_without_a_teacher_the_best_student_is_named() -> None:
+    alone = replace(study(), references=[])
+    assert "reaches" in render(alone)
+
+
+def test_a_student_that_loses_accuracy_is_said_to_lose_it() -> None:
+    contents = study(proof=False)
+    strong = [replace(row, accuracy=0.9999) if row.kind == "teacher" else row for row in contents.references]
+    page = render(replace(contents, references=strong))
+    assert "points of the teacher with" in page
+    assert "expect a little less on new data" in page

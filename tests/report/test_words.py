@@ -1,0 +1,38 @@
+"""Figures as people read them."""
+
+import pytest
+
+from autostudent.report.words import count, duration, percent, size, taught_by, times
+
+
+@pytest.mark.parametrize(
+    ("number", "text"),
+    [(0, "0"), (999, "999"), (999.6, "1.00 k"), (12_345, "12.3 k"), (1_234_567, "1.23 M"), (None, "–")],
+)
+def test_count(number: float | None, text: str) -> None:
+    assert count(number) == text
+
+
+@pytest.mark.parametrize(("number", "text"), [(512, "512 B"), (393_216, "384 KiB"), (1024**2, "1.00 MiB"), (None, "–")])
+def test_size(number: float | None, text: str) -> None:
+    assert size(number) == text
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"), [(41.6, "42 s"), (60, "1 min 00 s"), (3599, "59 min 59 s"), (7500, "2 h 05 min")]
+)
+def test_duration(seconds: float, text: str) -> None:
+    assert duration(seconds) == text
+
+
+def test_percent_and_times() -> None:
+    assert percent(0.981) == "98.1 %"
+    assert percent(None) == "–"
+    assert times(100, 50) == "2.0×"
+    assert times(1_080_000, 50_100) == "22×"
+
+
+def test_taught_by() -> None:
+    assert taught_by({"teachers": ["main", "ta1"]}) == "main, ta1"
+    assert taught_by({"teachers": []}) == "–"
+    assert taught_by({}) == "–"

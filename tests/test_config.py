@@ -1,0 +1,155 @@
+"""The study file: what is accepted, and in which words everything else is refused."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from autostudent.config import build, load_settings, locate
+from autostudent.errors import ConfigError
+from autostudent.settings import default_artifacts
+
+ROOT = Path(__file__).parent.parent
+DIGITS = ROOT / "studies/digits.yaml"
+
+
+def refused(*assignments: str) -> str:
+    with pytest.raises(ConfigError) as caught:
+        load_settings(DIGITS, assignments)
+    text = str(caught.value)
+    assert "\n" not in text
+    return text
+
+
+def test_the_demo_study() -> None:
+    settings = load_settings(DIGITS)
+    assert settings.study == "digits"
+    assert settings.teacher == "main"
+    assert [o.name for o in settings.objectives] == ["accuracy", "params", "memory_bytes"]
+    assert [o.exact for o in settings.objectives] == [False, True, True]
+    assert settings.objectives[1].limit == 100_000
+    assert settings.objectives[2].limit == 512 * 1024
+    assert settings.budget.rungs == (3, 9, 27)
+    assert settings.store == f"sqlite:///{Path.cwd()}/runs/digits/study.db"
+    assert settings.artifacts == f"{Path.cwd()}/runs/assets"
+
+
+@pytest.mark.parametrize(
+    ("assignment", "words"),
+    [
+        ("budget.trails=3", "did you mean 'trials'?"),
+        ("sudy=x", "did you mean 'study'?"),
+        ("teachers.main.resnet.depht=3", "teachers.main.resnet: got 'depht'"),
+        ("teachers.main.resnet.width=wide", "teachers.main.resnet.width: got 'wide'"),
+        ("teachers.main=5", "teachers.main: got 5"),
+        ("teachers.main={}", "one of plugin, checkpoint, torchvision, resnet"),
+        ("teachers={}", "teachers"),
+        ("budget.trials=many", "budget.trials: got 'many'"),
+        ("budget.trials=0", "greater than or equal to 1"),
+        ("budget.trials=true", "budget.trials: got True"),
+        ("budget=3", "a mapping with the keys trials, epochs, rungs"),
+        ("budget.rungs=[9, 3, 27]", "rungs that rise and end at budget.epochs (27)"),
+        ("budget.epochs=null", "budget.epochs"),
+        ("objectives.accuracy=minimize", "objectives.accuracy: got 'minimize'; expected maximize"),
+        ("objectives.accuracy={maximize: true, limit: 97}", "a fraction from 0 to 1"),
+        ("objectives.params.limit=-1", "objectives.params.limit"),
+        ("objectives.latency=minimize", "one of: accuracy, macs, memory, params"),
+        ("objectives={accuracy: maximize, accurcy: maximize}", "did you mean 'accuracy'?"),
+        ("objectives={params: minimize, macs: minimize}", "accuracy and at least one of"),
+        ("data.npz=x.npz", "exactly one source"),
+        ("data={}", "exactly one source"),
+        ("data=digits", "a mapping with the keys name, npz"),
+        ("ladder.of=other", "ladder.of: got 'other'"),
+        ("ladder.spacing=linear", "expected geometric"),
+        ("study=a/b", "a name without slashes"),
+        ("store=runs/study.db", "a storage URL"),
+        ("store=postgresql://host/db", "artifacts: got None"),
+        ("retention=best", "front or all"),
+        ("search.seed=-1", "search.seed"),
+        ("run.workers=0", "run.workers"),
+        ("training.decay=1.5", "less than or equal to 1"),
+        ("no-equals", "key=value"),
+        ("budget.trials.x=3", "a key below a mapping"),
+    ],
+)
+def test_what_is_refused_and_how(assignment: str, words: str) -> None:
+    assert words in refused(assignment)
+
+
+def test_a_misspelling_is_said_before_what_is_missing_because_of_it() -> None:
+    with pytest.raises(ConfigError, match="did you mean 'budget'"):
+        build({"study": "x", "bugdet": {}, "data": {"name": "digits"}})
+
+
+def test_units() -> None:
+    settings = load_settings(DIGITS, ["objectives.memory.limit=2 MiB", "objectives.params.limit=1e5", "data.limit=1k"])
+    assert settings.objectives[2].limit == 2 * 1024**2
+    assert settings.objectives[1].limit == 100_000
+    assert settings.data["limit"] == 1000
+
+
+def test_rungs_have_a_default() -> None:
+    assert load_settings(DIGITS, ["budget.rungs=null", "budget.epochs=90"]).budget.rungs == (10, 30, 90)
+    assert load_settings(DIGITS, ["budget.rungs=null", "budget.epochs=1"]).budget.rungs == (1,)
+
+
+def test_environment_variables(monkeypatch: pytest.MonkeyPatch) -> None:
+    fashion = ROOT / "studies/fashion_mnist.yaml"
+    monkeypatch.delenv("FASHION_MNIST_NPZ", raising=False)
+    with pytest.raises(ConfigError, match=r"data\.npz.*FASHION_MNIST_NPZ.*--set data\.npz=VALUE"):
+        load_settings(fashion)
+    monkeypatch.setenv("FASHION_MNIST_NPZ", "/somewhere/f.npz")
+    assert load_settings(fashion).data["npz"] == "/somewhere/f.npz"
+    assert load_settings(fashion, ["data.npz=here.npz"]).data["npz"] == f"{Path.cwd()}/here.npz"
+
+
+def test_only_plain_names_are_substituted(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NAME", "x")
+    assert load_settings(DIGITS, ["study='a $NAME ${NAME} $(NAME)'"]).study == "a $NAME x $(NAME)"
+
+
+def test_a_query_needs_no_data(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("FASHION_MNIST_NPZ", raising=False)
+    url, study, artifacts = locate(ROOT / "studies/fashion_mnist.yaml")
+    assert study == "fashion_mnist"
+    assert url == f"sqlite:///{Path.cwd()}/runs/fashion_mnist/study.db"
+    assert artifacts == f"{Path.cwd()}/runs/assets"
+
+
+def test_the_resolved_study_does_not_hold_places() -> None:
+    settings = load_settings(DIGITS, ["data={npz: /a/b/c.npz}", "artifacts=/d/e"])
+    text = str(settings.resolved())
+    assert "c.npz" in text
+    assert "/a/b" not in text
+    assert "/d/e" not in text
+    assert "sqlite" not in text
+    moved = load_settings(DIGITS, ["data={npz: /other/c.npz}"])
+    assert moved.resolved() == settings.resolved()
+
+
+@pytest.mark.parametrize(
+    ("store", "folder"),
+    [
+        ("sqlite:////r/digits/study.db", "/r/assets"),
+        ("sqlite:////r/other/study.db", "/r/other/assets"),
+        ("journal:////r/digits/log", "/r/assets"),
+    ],
+)
+def test_neighbouring_studies_share_their_assets(store: str, folder: str) -> None:
+    assert default_artifacts(store, "digits") == folder
+
+
+def test_teachers_of_every_kind() -> None:
+    settings = load_settings(
+        DIGITS,
+        [
+            "teachers={a: {torchvision: resnet18, weights: w.pt}, c: {plugin: mine, level: 3}}",
+            "teachers.b={checkpoint: c.safetensors, resnet: {depth: 20, width: 8}}",
+            "ladder=null",
+        ],
+    )
+    assert settings.teachers["a"]["weights"] == f"{Path.cwd()}/w.pt"
+    assert settings.teachers["b"]["resnet"]["depth"] == 20
+    assert settings.teachers["c"] == {"plugin": "mine", "level": 3}
+    assert settings.teacher == "a"
