@@ -7,14 +7,16 @@ from torch import Tensor, nn
 
 from autostudent.data.views import images
 
-BATCH = 1000
+BATCH = 250  # a core's cache holds the maps of about as many small pictures
+ACCELERATOR_BATCH = 2000
 
 
-def predict(module: nn.Module, x: Tensor, device: torch.device | str = "cpu", batch_size: int = BATCH) -> Tensor:
+def predict(module: nn.Module, x: Tensor, device: torch.device | str = "cpu", batch_size: int | None = None) -> Tensor:
     """Logits ``(N, C)`` float32 on the CPU of pictures ``x`` ``(N, C, H, W)`` uint8.
 
     The network is put into eval mode for the call and left in the mode it was in.
     """
+    batch_size = batch_size or (BATCH if torch.device(device).type == "cpu" else ACCELERATOR_BATCH)
     training = module.training
     module.eval()
     try:

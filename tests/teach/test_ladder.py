@@ -1,0 +1,46 @@
+import pytest
+
+from autostudent.assets import Assets
+from autostudent.errors import ConfigError
+from autostudent.space.cost import costs
+from autostudent.teach.ladder import assistant, ladder, sizes
+from autostudent.teach.teachers import resolve
+
+
+def test_sizes_fall_geometrically():
+    assert sizes(1_000_000, 1_000, 2) == [100_000, 10_000]
+    assert sizes(1_000_000, 10_000, 1) == [100_000]
+    assert sizes(1_000, 10, 0) == []
+    for smallest in (0, 1_000, 2_000):
+        with pytest.raises(ConfigError, match="smallest"):
+            sizes(1_000, smallest, 1)
+
+
+@pytest.mark.parametrize("target", [10_000, 50_000, 200_000, 1_000_000])
+def test_assistants_come_near_their_size(digits, target):
+    found = costs(assistant(target, digits, 1)).params
+    assert abs(found - target) / target < 0.25
+    assert costs(assistant(2 * target, digits, 1)).params > found
+
+
+def test_each_assistant_is_taught_by_the_next_larger(digits, tmp_path):
+    assets = Assets(tmp_path)
+    top = resolve("main", {"resnet": {"depth": 8, "width": 8}, "epochs": 2}, digits, assets)
+    said = []
+    made = ladder(top, 2, 1_000, digits, assets, say=said.append)
+    assert list(made) == ["ta1", "ta2"]
+    assert [t.name for t in made.values()] == ["ta1", "ta2"]
+    assert top.costs["params"] > made["ta1"].costs["params"] > made["ta2"].costs["params"] > 1_000
+    assert made["ta1"].about["parents"] == [top.key]
+    assert made["ta2"].about["parents"] == [made["ta1"].key]
+    assert made["ta1"].about["optim"]["epochs"] == 2  # as long as the teacher
+    assert len([line for line in said if line.startswith("training")]) == 2
+    said.clear()
+    again = ladder(top, 2, 1_000, digits, assets, say=said.append)
+    assert said == []
+    assert [t.key for t in again.values()] == [t.key for t in made.values()]
+
+
+def test_a_ladder_without_room_is_refused(digits, teacher, tmp_path):
+    with pytest.raises(ConfigError, match="fewer steps"):
+        ladder(teacher, 8, int(teacher.costs["params"]) - 20, digits, Assets(tmp_path))
