@@ -29,7 +29,7 @@ def test_the_demo_study() -> None:
     assert [o.name for o in settings.objectives] == ["accuracy", "params", "memory_bytes"]
     assert [o.exact for o in settings.objectives] == [False, True, True]
     assert settings.objectives[1].limit == 100_000
-    assert settings.objectives[2].limit == 512 * 1024
+    assert settings.objectives[2].limit == 384 * 1024
     assert settings.budget.rungs == (3, 9, 27)
     assert settings.store == f"sqlite:///{Path.cwd()}/runs/digits/study.db"
     assert settings.artifacts == f"{Path.cwd()}/runs/assets"
