@@ -43,7 +43,7 @@ def draw(candidate: Candidate, space: Space, input: InputShape) -> tuple[Draft, 
     if space.generator == "hnag":
         return Hierarchy(knobs, space.ops, candidate.seed, edits, input).draw()
     blocks = blocks_of_depth(knobs.whole("resnet.depth", 20))
-    draft = resnet_draft(input, blocks, knobs.whole("stem.stride", 1))
+    draft = resnet_draft(input, blocks, knobs.stem_stride(input))
     edits.require_used()
     ratios = edits.ratios(knobs.number("stage.growth", 2.0), len(blocks))
     return draft, Widths(input.channels, ratios, 0.0, knobs.whole("width.multiple", 1))

@@ -60,7 +60,7 @@ class Hierarchy:
         """
         knobs, draft = self.knobs, self.draft
         stages = knobs.whole("stage.count", 3)
-        self.stride = knobs.whole("stem.stride", 1)
+        self.stride = knobs.stem_stride(draft.input)
         require_size(draft.input, self.stride << (stages - 1))
         early = knobs.number("stage.early", 1 / stages)
         rest = [(1 - early) / (stages - 1)] * (stages - 1) if stages > 1 else []
@@ -86,9 +86,12 @@ class Hierarchy:
         return draft, Widths(draft.input.channels, ratios, head, knobs.whole("width.multiple", 1))
 
     def _stem(self, convolutions: int) -> int:
-        last = 0
-        for left in range(convolutions - 1, -1, -1):
-            last = self.draft.add("plain3_relu" if left else "plain3", 1, 0, self.stride, (last,))
+        """At least as many convolutions as halvings; the first ones halve, the last one has no ReLU."""
+        last, stride = 0, 1
+        left = max(convolutions, self.stride.bit_length() - 1)
+        while left:
+            left, stride = left - 1, min(2 * stride, self.stride)
+            last = self.draft.add("plain3_relu" if left else "plain3", 1, 0, stride, (last,))
         return last
 
     def _add(self, op: str, inputs: tuple[int, ...], merge: str) -> int:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from autostudent.errors import ConfigError, InvalidDraw
 from autostudent.records import Edit, Value
 from autostudent.space.generators import Edges
+from autostudent.space.graph import InputShape
 
 
 class Knobs:
@@ -24,6 +25,14 @@ class Knobs:
 
     def word(self, name: str, default: str) -> str:
         return str(self._values.get(name, default))
+
+    def stem_stride(self, shape: InputShape) -> int:
+        """``stem.stride``, or as many halvings as bring the picture's shorter side down to ``stem.size``."""
+        stride = self.whole("stem.stride", 1)
+        size = self.whole("stem.size", max(shape.height, shape.width))
+        while -(-min(shape.height, shape.width) // stride) > size:
+            stride *= 2
+        return stride
 
     @property
     def target(self) -> float:

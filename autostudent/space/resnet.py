@@ -31,7 +31,10 @@ def resnet_draft(shape: InputShape, blocks: Sequence[int], stem_stride: int = 1)
     """
     require_size(shape, stem_stride << (len(blocks) - 1))
     draft = Draft(shape)
-    last = draft.add("plain3_relu", 1, 0, stem_stride, (0,))
+    last, halved = 0, 1
+    while not last or halved < stem_stride:
+        halved = min(2 * halved, stem_stride)
+        last = draft.add("plain3_relu", 1, 0, halved, (last,))
     for stage, count in enumerate(blocks):
         group, stride = stage + 1, stem_stride << stage
         for _ in range(count):
@@ -58,7 +61,7 @@ def resnet(
         depth: 6n + 2 layers in three stages; ignored when ``blocks`` is given.
         width: channels of the first stage; every further stage has ``growth`` times as many.
         input: picture and classes.
-        stem_stride: 1, or 2 to halve the picture in the first convolution.
+        stem_stride: 1, or a power of 2: the stem has one halving convolution for each factor of two.
         blocks: basic blocks per stage, for other shapes than 6n + 2.
 
     Raises:
@@ -69,8 +72,8 @@ def resnet(
         raise ConfigError("resnet.width", width, "at least 1")
     if not counts or min(counts) < 1:
         raise ConfigError("resnet.blocks", list(counts), "at least one block in every stage")
-    if stem_stride not in (1, 2):
-        raise ConfigError("resnet.stem_stride", stem_stride, "1 or 2")
+    if stem_stride < 1 or stem_stride & (stem_stride - 1):
+        raise ConfigError("resnet.stem_stride", stem_stride, "1, 2, 4, …")
     try:
         draft = resnet_draft(InputShape(*input), counts, stem_stride)
     except InvalidDraw as small:

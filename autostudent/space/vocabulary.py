@@ -10,7 +10,7 @@ from autostudent.space.ops import MERGES
 LEVELS = ("top", "cell", "node")
 GRAPHS = ("ws", "er", "ba")
 
-_SHARED = ("stem.stride", "stage.growth", "width.multiple", "params.target")
+_SHARED = ("stem.stride", "stem.size", "stage.growth", "width.multiple", "params.target")
 
 GENERATORS: dict[str, tuple[str, ...]] = {
     "hnag": (
@@ -27,7 +27,7 @@ _ALLOWED: dict[str, tuple[object, ...]] = {
     "merge": MERGES,
     "skip": ("none", "node", "cell"),
     "wiring": ("independent", "shared"),
-    "stride": (1, 2),
+    "stride": (1, 2, 4),
 }
 
 
