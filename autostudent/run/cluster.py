@@ -14,6 +14,7 @@ import logging
 import os
 import re
 import shlex
+import sys
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -63,7 +64,7 @@ def submit(
     address: str | None = None,
     *,
     folder: Path | None = None,
-    python: str = "python",
+    python: str | None = None,
     insecure: bool = False,
 ) -> Job:
     """Starts a study as a job, unless the same study already runs there.
@@ -72,7 +73,7 @@ def submit(
         study: the study file as a mapping, overrides and environment variables filled in (not made absolute).
         address: of the cluster's dashboard; ``RAY_API_SERVER_ADDRESS`` or this machine's when None.
         folder: what to upload (spaces, plug-ins); the current folder when None.
-        python: the interpreter on the head node.
+        python: the interpreter on the head node; None means this one on this machine, ``python`` on another.
         insecure: allow plain http to another machine without a token.
 
     Raises:
@@ -90,12 +91,13 @@ def submit(
             if not job.ended_somehow:
                 return job
         wanted = base if not known else f"{base}-{len(known) + 1}"
+        interpreter = python or (sys.executable if is_loopback(urlsplit(client.get_address()).hostname) else "python")
         archive = pack(folder or Path.cwd(), {STUDY_FILE: json.dumps(filled, indent=1).encode()})
         with tempfile.TemporaryDirectory(prefix="autostudent-") as scratch:
             package = Path(scratch) / "study.zip"
             package.write_bytes(archive)
             client.submit_job(
-                entrypoint=shlex.join([python, "-m", "autostudent", "search", STUDY_FILE]),
+                entrypoint=shlex.join([interpreter, "-m", "autostudent", "search", STUDY_FILE]),
                 submission_id=wanted,
                 runtime_env={"working_dir": str(package)},
                 metadata={STUDY_KEY: name},
@@ -173,8 +175,8 @@ def _client(address: str | None, insecure: bool) -> Iterator[Any]:
     from ray.exceptions import AuthenticationError
     from ray.job_submission import JobSubmissionClient
 
-    logging.getLogger("ray").setLevel(logging.ERROR)
-    logging.getLogger("ray.dashboard.modules.job.sdk").setLevel(logging.ERROR)
+    for module in ("job.sdk", "dashboard_sdk"):
+        logging.getLogger(f"ray.dashboard.modules.{module}").setLevel(logging.ERROR)
     try:
         # Ray lets these variables override the address, and would send our token there.
         with environment({"RAY_API_SERVER_ADDRESS": None, "RAY_ADDRESS": None}):
@@ -209,10 +211,10 @@ def connection(address: str | None, insecure: bool) -> tuple[str, dict[str, str]
     return url, {"Authorization": f"Bearer {token}"} if token else {}
 
 
-def is_loopback(host: str) -> bool:
+def is_loopback(host: str | None) -> bool:
     """Whether a host name or address means this machine."""
     try:
-        return ipaddress.ip_address(host).is_loopback
+        return ipaddress.ip_address(host or "").is_loopback
     except ValueError:
         return host == "localhost"
 

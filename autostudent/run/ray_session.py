@@ -6,6 +6,7 @@ import logging
 import math
 import os
 import secrets
+import socket
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -23,7 +24,7 @@ class RaySession:
 
     Args:
         cpus, gpus: what a cluster that is started here offers (GPUs only where the machine has them).
-        address: a running cluster to join ("auto", "host:port", "ray://…"); None starts one on this machine.
+        address: a running cluster to join from one of its machines ("auto" or "host:port"); None starts one here.
         debug: let workers and Ray print.
     """
 
@@ -52,34 +53,59 @@ class RaySession:
         level = logging.INFO if self.debug else logging.ERROR
         logging.getLogger("ray").setLevel(level)  # `ray.init` logs before it sets its level
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # no pings home
-        if self.address is None:
-            require_token()
-            with environment({"RAY_ADDRESS": None}):  # would join a cluster instead
-                ray.init(
-                    address="local",
-                    num_cpus=math.ceil(self.cpus),
-                    num_gpus=None if self.gpus else 0,
-                    include_dashboard=False,
-                    object_store_memory=OBJECT_STORE_BYTES,
-                    logging_level=level,
-                    log_to_driver=self.debug,
-                )
+        if self.address is not None:
+            self._join(self.address, level)
             return
+        if find_token() is None:
+            os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
+        require_token()
+        with environment({"RAY_ADDRESS": None}):  # would join a cluster instead
+            ray.init(
+                address="local",
+                num_cpus=math.ceil(self.cpus),
+                num_gpus=None if self.gpus else 0,
+                include_dashboard=False,
+                object_store_memory=OBJECT_STORE_BYTES,
+                logging_level=level,
+                log_to_driver=self.debug,
+            )
+
+    def _join(self, address: str, level: int) -> None:
+        check_address(address)
+        if find_token() is not None:
+            require_token()
         try:
-            ray.init(address=self.address, logging_level=level, log_to_driver=self.debug)
+            ray.init(address=address, logging_level=level, log_to_driver=self.debug)
         except (ConnectionError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
-            raise AutostudentError(f"run.address: no Ray cluster answers at {self.address!r} ({error})") from None
+            hint = "; is the token that of the cluster?" if find_token() else ""
+            raise AutostudentError(f"run.address: cannot join the Ray cluster at {address!r} ({error}){hint}") from None
 
 
 def require_token() -> None:
-    """Makes a token for a cluster that this process starts, where the user has none.
+    """Turns Ray's token authentication on for this process, unless the user set ``RAY_AUTH_MODE``.
 
-    Ray's ports do not all listen on loopback alone; since 2.59 a local cluster asks for a token by default (the user
-    may set ``RAY_AUTH_MODE=disabled``). Ray would write a token of its own into the home folder, readable by everyone;
-    ours stays in the environment, where Ray's processes find it.
+    Ray's ports do not all listen on loopback alone, so a cluster that we start asks for a token: the user's, or one
+    made for this process. Ray would write a new one into the home folder, readable by everyone; ours stays in the
+    environment, where Ray's processes find it.
     """
-    if find_token() is None:
-        os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
+    if "RAY_AUTH_MODE" not in os.environ:
+        os.environ["RAY_AUTH_MODE"] = "token"
+        # Ray has read the mode when it was imported; this reads it again, as `ray.init` itself does.
+        ray._raylet.Config.initialize("")  # type: ignore[attr-defined]
+
+
+def check_address(address: str) -> None:
+    """Refuses what Ray would not understand, or would wait minutes for."""
+    if address == "auto":
+        return
+    host, colon, port = address.rpartition(":")
+    if not colon or not port.isdigit() or "/" in host:
+        allowed = "auto or HOST:PORT of the head node (for a cluster elsewhere: autostudent submit)"
+        raise ConfigError("run.address", address, allowed)
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=5).close()
+    except OSError as error:
+        raise AutostudentError(f"run.address: no Ray cluster answers at {address!r} ({error})") from None
 
 
 def find_token() -> str | None:
