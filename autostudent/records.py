@@ -210,7 +210,10 @@ class Trial:
 
 @dataclass(frozen=True)
 class Segment:
-    """One piece of work for a worker: train ``trial`` from ``from_epoch`` (its checkpoint) to ``until_epoch``."""
+    """One piece of work for a worker: train ``trial`` from ``from_epoch`` (its checkpoint) to ``until_epoch``.
+
+    ``graph`` is the address of the stored architecture, which is the truth; ``checkpoint`` that of the segment before.
+    """
 
     trial: int
     candidate: Candidate
@@ -219,6 +222,7 @@ class Segment:
     attempt: int = 1
     replicate: int = 0
     checkpoint: str | None = None
+    graph: str | None = None
 
     def to_json(self) -> dict[str, Any]:
         return {**self.__dict__, "candidate": self.candidate.to_json()}

@@ -1,0 +1,187 @@
+"""Ask, run, tell: hands segments to a runner and commits what comes back, one call at a time, from one thread."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from autostudent.assets import Assets
+from autostudent.errors import AutostudentError
+from autostudent.problem import Catalogue
+from autostudent.propose.base import Proposer
+from autostudent.records import Candidate, Cause, Failure, Problem, Proposal, Result, Segment, Trial, TrialState
+from autostudent.store.store import Store
+
+ATTEMPTS = 3  # a segment whose worker was lost is given out again, at most twice
+EQUAL_BUGS = 3  # that many equal bugs in a row stop the study
+
+
+class StudyStopped(AutostudentError):
+    """The study was stopped because every trial fails in the same way; ``traceback`` is the last one."""
+
+    def __init__(self, message: str, traceback: str) -> None:
+        super().__init__(message)
+        self.traceback = traceback
+
+
+@dataclass(frozen=True)
+class Event:
+    """Something to show a person: ``kind`` is prepare, resume, proposed, segment, failed, requeued or done."""
+
+    kind: str
+    text: str
+    trial: Trial | None = None
+    done: int = 0
+    total: int = 0
+    seconds: float = 0.0
+
+
+def silent(event: Event) -> None:
+    """Shows nothing."""
+
+
+Describe = Callable[[Candidate], dict[str, object]]
+
+
+@dataclass
+class StudyDriver:
+    """The study's side of a `autostudent.run.base.Runner`.
+
+    ``label`` gives what the store should show of a candidate's recipe (method, teachers).
+    """
+
+    problem: Problem
+    proposer: Proposer
+    store: Store
+    assets: Assets
+    catalogue: Catalogue
+    label: Describe
+    retention: str = "front"
+    progress: Callable[[Event], None] = silent
+    asked: float = 0.0
+    _waiting: deque[Trial] = field(default_factory=deque)
+    _out: dict[int, Segment] = field(default_factory=dict)
+    _exhausted: bool = False
+    _bugs: list[Failure] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        unfinished = (TrialState.NEW, TrialState.TRAINING)
+        self._waiting.extend(trial for trial in self.store.trials() if trial.state in unfinished)
+
+    @property
+    def finished(self) -> bool:
+        """Nothing is out and nothing is to come."""
+        return self._exhausted and not self._out and not self._waiting
+
+    def fill(self, room: int) -> list[Segment]:
+        """Up to ``room`` segments to train now; trials that a crash left behind come first."""
+        segments: list[Segment] = []
+        while len(segments) < room:
+            segment = self._requeued() if self._waiting else self._proposed()
+            if segment is None:
+                break
+            segments.append(segment)
+            self._out[segment.trial] = segment
+        return segments
+
+    def _requeued(self) -> Segment | None:
+        trial = self._waiting.popleft()
+        until = trial.until_epoch if trial.state is TrialState.TRAINING else self.problem.rungs[0]
+        return self._segment(self.store.start(trial.number, until))
+
+    def _proposed(self) -> Segment | None:
+        started = time.perf_counter()
+        proposals = self.proposer.ask(self.problem, self.store.trials(), 1)
+        self.asked += time.perf_counter() - started
+        if not proposals:
+            self._exhausted = not self._out
+            return None
+        proposal = proposals[0]
+        number = self._create(proposal) if proposal.trial is None else proposal.trial
+        return self._segment(self.store.start(number, proposal.until_epoch))
+
+    def _create(self, proposal: Proposal) -> int:
+        """Remembers a new student, its graph first: a trial never points to a graph that is not there."""
+        candidate = proposal.candidate
+        architecture = self.catalogue.architecture(candidate)
+        described = self.catalogue.describe(candidate)
+        graph = self.assets.put(json.dumps(architecture.to_json()).encode(), ".json")
+        about = {**self.label(candidate), "graph": graph}
+        trial = self.store.create(candidate, described.fingerprint, described.costs, about)
+        self.progress(self._event("proposed", f"student {trial.number}: {about['method']}", trial))
+        return trial.number
+
+    def _segment(self, trial: Trial) -> Segment:
+        checkpoint = trial.results[-1].assets.get("checkpoint") if trial.results else None
+        return Segment(
+            trial=trial.number,
+            candidate=trial.candidate,
+            from_epoch=trial.epoch,
+            until_epoch=trial.until_epoch,
+            attempt=trial.attempt,
+            replicate=trial.replicate,
+            checkpoint=checkpoint,
+            graph=self.store.about(trial.number).get("graph"),
+        )
+
+    def commit(self, segment: Segment, result: Result) -> None:
+        """Remembers how a segment ended and applies the policy of its failure."""
+        self._out.pop(segment.trial, None)
+        if result.failure is None:
+            trial = self.store.commit(segment.trial, result)
+            self._bugs.clear()
+            self._clean(segment, trial)
+            self.progress(self._event("segment", self._line(trial), trial))
+            return
+        failure = result.failure
+        if failure.cause is Cause.WORKER_LOST and segment.attempt < ATTEMPTS:
+            self._waiting.append(self.store.trial(segment.trial))
+            self.progress(self._event("requeued", f"student {segment.trial}: {failure.message}; trying again"))
+            return
+        trial = self.store.fail(segment.trial, failure)
+        self._drop(segment.checkpoint)
+        self.progress(self._event("failed", f"student {trial.number}: {failure.cause}: {failure.message}", trial))
+        self._count_bug(failure)
+
+    def _count_bug(self, failure: Failure) -> None:
+        if failure.cause is not Cause.BUG:
+            return
+        if self._bugs and self._bugs[-1].message != failure.message:
+            self._bugs.clear()
+        self._bugs.append(failure)
+        if len(self._bugs) == EQUAL_BUGS:
+            raise StudyStopped(f"{EQUAL_BUGS} trials in a row failed with: {failure.message}", failure.traceback)
+
+    def _clean(self, segment: Segment, trial: Trial) -> None:
+        """Removes what nobody will read again: the checkpoint before, and weights that left the front."""
+        if segment.checkpoint != trial.results[-1].assets.get("checkpoint"):
+            self._drop(segment.checkpoint)
+        if trial.state is TrialState.COMPLETE and self.retention == "front":
+            for address in self.store.unreferenced_weights():
+                self._drop(address)
+
+    def _drop(self, address: str | None) -> None:
+        if address:
+            self.assets.remove(address)
+
+    def end(self) -> None:
+        """Closes a study whose budget is spent: paused trials become final, their checkpoints go."""
+        paused = [trial for trial in self.store.trials() if trial.state is TrialState.PAUSED]
+        self.store.finish()
+        for trial in paused:
+            self._drop(trial.results[-1].assets.get("checkpoint"))
+        self.progress(self._event("done", "the budget is spent"))
+
+    def _line(self, trial: Trial) -> str:
+        quality = self.problem.measured.name
+        return (
+            f"student {trial.number}: {self.store.about(trial.number)['method']}, epoch {trial.epoch}, "
+            f"{quality} {trial.values[quality]:.4f}, {trial.costs['params']:,.0f} parameters"
+        )
+
+    def _event(self, kind: str, text: str, trial: Trial | None = None) -> Event:
+        done = sum(t.state.finished or t.state is TrialState.PAUSED for t in self.store.trials())
+        return Event(kind, text, trial, done, self.problem.trials)

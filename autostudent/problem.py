@@ -1,0 +1,133 @@
+"""From a search space to what a proposer sees: candidates described by their real, frozen graphs."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections import OrderedDict
+
+import numpy as np
+
+from autostudent.errors import ConfigError, InvalidDraw
+from autostudent.records import Candidate, Description, Objective, Problem
+from autostudent.space.architecture import Architecture, InputShape, features, freeze, neighbour
+from autostudent.space.cost import costs
+from autostudent.space.space import Space
+
+CACHED = 50_000  # descriptions kept; one is about a kilobyte
+PROBES = 200  # draws from which the space's sizes are judged
+
+
+class Catalogue:
+    """Describes candidates of one space for one input, remembering what it has seen."""
+
+    def __init__(self, space: Space, shape: InputShape, objectives: tuple[Objective, ...]) -> None:
+        self.space, self.shape, self.objectives = space, shape, objectives
+        self._seen: OrderedDict[str, Description | str] = OrderedDict()
+
+    def architecture(self, candidate: Candidate) -> Architecture:
+        """The frozen graph. Raises `InvalidDraw`."""
+        return freeze(candidate, self.space, self.shape)
+
+    def describe(self, candidate: Candidate) -> Description:
+        """Identity, exact costs, features and feasibility. Raises `InvalidDraw`."""
+        students = {name: candidate.config[name] for name in self.space.students if name in candidate.config}
+        key = dataclasses.replace(candidate, config=students).key  # recipes share their student's description
+        seen = self._seen.get(key)
+        if seen is None:
+            seen = self._describe(candidate)
+            self._seen[key] = seen
+            if len(self._seen) > CACHED:
+                self._seen.popitem(last=False)
+        if isinstance(seen, str):
+            raise InvalidDraw(seen)
+        return seen
+
+    def _describe(self, candidate: Candidate) -> Description | str:
+        try:
+            architecture = self.architecture(candidate)
+        except InvalidDraw as refused:
+            return str(refused)
+        exact = {name: float(value) for name, value in costs(architecture).as_dict().items()}
+        feasible = all(objective.admits(exact[objective.name]) for objective in self.objectives if objective.exact)
+        return Description(architecture.fingerprint, exact, features(architecture, candidate, self.space), feasible)
+
+    def edit(self, candidate: Candidate, rng: np.random.Generator) -> Candidate:
+        """A neighbour of the candidate by one change of its graph."""
+        return neighbour(candidate, self.space, self.shape, rng)
+
+    def probe(self, seed: int, draws: int = PROBES) -> list[tuple[Candidate, Description]]:
+        """Random draws with their descriptions, invalid ones left out."""
+        rng = np.random.default_rng((seed, 7))
+        found = []
+        for _ in range(draws):
+            candidate = Candidate(self.space.sample(rng), int(rng.integers(2**31)))
+            try:
+                found.append((candidate, self.describe(candidate)))
+            except InvalidDraw:
+                continue
+        return found
+
+
+def with_references(
+    objectives: tuple[Objective, ...], probes: list[Description], teacher_accuracy: float, classes: int
+) -> tuple[Objective, ...]:
+    """Objectives whose missing references are filled in.
+
+    An exact cost counts up to its limit, or to the largest of the probed draws. Accuracy counts from an error of three
+    times the teacher's plus five points (but never beyond nine tenths of chance level).
+    """
+    filled = []
+    for objective in objectives:
+        if objective.reference is not None:
+            filled.append(objective)
+        elif objective.exact:
+            largest = max(probe.costs[objective.name] for probe in probes)
+            filled.append(dataclasses.replace(objective, reference=objective.limit or largest))
+        elif objective.name == "accuracy":
+            error = min(0.9 * (1 - 1 / classes), 3 * (1 - teacher_accuracy) + 0.05)
+            filled.append(dataclasses.replace(objective, reference=1 - error))
+        else:
+            raise ConfigError(f"objectives.{objective.name}.reference", None, "the worst value that still counts")
+    return tuple(filled)
+
+
+def require_feasible(objectives: tuple[Objective, ...], probes: list[Description]) -> None:
+    """Raises `ConfigError` when no probed student respects the limits, naming the smallest that was seen."""
+    if not probes:
+        raise ConfigError("space", "no valid graph in the first draws", "a space whose draws give connected graphs")
+    if any(probe.feasible for probe in probes):
+        return
+    for objective in objectives:
+        if objective.exact and objective.limit is not None:
+            smallest = min(probe.costs[objective.name] for probe in probes)
+            if not objective.admits(smallest):
+                raise ConfigError(
+                    f"objectives.{objective.name}.limit",
+                    objective.limit,
+                    f"at least {smallest:,.0f} {objective.unit or ''}".strip()
+                    + ", the smallest student seen in the space",
+                )
+    raise ConfigError("objectives", "limits that no drawn student meets together", "looser limits, or another space")
+
+
+def make_problem(
+    catalogue: Catalogue,
+    objectives: tuple[Objective, ...],
+    rungs: tuple[int, ...],
+    trials: int,
+    seed: int,
+    cover: tuple[str, ...],
+) -> Problem:
+    """The problem that a study gives its proposer; segments of one training are paid by their epochs."""
+    steps = np.diff((0, *rungs)) / rungs[-1]
+    return Problem(
+        space=catalogue.space,
+        objectives=objectives,
+        rungs=rungs,
+        trials=trials,
+        seed=seed,
+        describe=catalogue.describe,
+        edit=catalogue.edit,
+        rung_costs=tuple(float(step) for step in steps),
+        cover=cover,
+    )

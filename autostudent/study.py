@@ -1,0 +1,332 @@
+"""`Study`: the one object that a Python user holds. It prepares, searches, resumes and answers."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from autostudent.assets import Assets
+from autostudent.build.network import build
+from autostudent.data import datasets
+from autostudent.data.views import Augment, ViewBank, images
+from autostudent.distill.fit import Fit, Job
+from autostudent.distill.methods import METHODS
+from autostudent.distill.optim import Optim
+from autostudent.distill.recipe import read_recipe
+from autostudent.driver import Event, StudyDriver, silent
+from autostudent.problem import Catalogue, make_problem, require_feasible, with_references
+from autostudent.propose import make as make_proposer
+from autostudent.records import Candidate, Description, Objective, Problem
+from autostudent.run.base import Runner
+from autostudent.settings import StudySettings
+from autostudent.space.space import Space, load_space
+from autostudent.store.store import Store
+from autostudent.teach.derived import Facts
+from autostudent.teach.knowledge import Knowledge
+from autostudent.teach.ladder import ladder
+from autostudent.teach.teacher import Teacher
+from autostudent.teach.teachers import resolve
+from autostudent.trial import TrialSetup, TrialWorker, bank_of
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+Progress = Callable[[Event], None]
+
+
+@dataclass(frozen=True)
+class Preparation:
+    """What is made once before a search: data, teachers by falling capacity, their knowledge, the filled-in problem."""
+
+    dataset: datasets.Dataset
+    teachers: Mapping[str, Teacher]
+    objectives: tuple[Objective, ...]
+    problem: Problem
+    catalogue: Catalogue
+    setup: TrialSetup
+
+
+@dataclass(frozen=True)
+class CheckReport:
+    """What `Study.check` found. ``sizes``: least, median and largest of each exact cost over probed draws."""
+
+    data: Mapping[str, Any]
+    teachers: Sequence[Mapping[str, Any]]
+    sizes: Mapping[str, tuple[float, float, float]]
+    feasible: float
+    seconds: float
+    objectives: Sequence[Mapping[str, Any]]
+    notes: list[str] = field(default_factory=list)
+
+
+class Study:
+    """A search study built from settings (see `autostudent.load_study` for study files)."""
+
+    def __init__(self, settings: StudySettings) -> None:
+        self.settings = settings
+        self.assets = Assets(settings.artifacts)
+
+    @cached_property
+    def space(self) -> Space:
+        """Students and recipes, one space."""
+        return load_space(self.settings.space.students, self.settings.space.recipe)
+
+    @cached_property
+    def dataset(self) -> datasets.Dataset:
+        """The study's data, split."""
+        return datasets.load(self.settings.data, seed=self.settings.search.seed)
+
+    @cached_property
+    def catalogue(self) -> Catalogue:
+        """Descriptions of the space's candidates for this data."""
+        return Catalogue(self.space, self.dataset.input, self.settings.objectives)
+
+    @cached_property
+    def drawn(self) -> list[tuple[Candidate, Description]]:
+        """Random draws from which sizes, limits and times are judged."""
+        return self.catalogue.probe(self.seed)
+
+    @property
+    def probes(self) -> list[Description]:
+        """What is known of the random draws."""
+        return [description for _, description in self.drawn]
+
+    def runner(self) -> Runner:
+        """Where this study's work runs: Ray Tune."""
+        from autostudent.run.ray_tune import RayRunner
+
+        run = self.settings.run
+        return RayRunner(
+            run.workers, run.cpus_per_trial, run.gpus_per_trial, address=run.address, timeout_s=run.timeout_s
+        )
+
+    @property
+    def device(self) -> str:
+        """Where students train."""
+        return "cuda" if self.settings.run.gpus_per_trial > 0 else "cpu"
+
+    # ---- preparation ------------------------------------------------------------------------------------------------
+
+    def teachers(self, progress: Progress = silent) -> dict[str, Teacher]:
+        """The frozen teachers by falling capacity: the catalogue's, then the ladder's assistants."""
+        found: dict[str, Teacher] = {}
+
+        def say(text: str) -> None:
+            progress(Event("prepare", text))
+
+        for name, spec in self.settings.teachers.items():
+            found[name] = resolve(name, spec, self.dataset, self.assets, device=self.device, seed=self.seed, say=say)
+        if self.settings.ladder is not None:
+            rungs = self.settings.ladder
+            smallest = rungs.smallest or int(min(probe.costs["params"] for probe in self.probes if probe.feasible))
+            top = found[rungs.of]
+            found |= ladder(
+                top, rungs.assistants, smallest, self.dataset, self.assets, device=self.device, seed=self.seed, say=say
+            )
+        return found
+
+    @property
+    def seed(self) -> int:
+        """The root of every random number of the study."""
+        return self.settings.search.seed
+
+    def prepare(self, runner: Runner, progress: Progress = silent) -> Preparation:
+        """Makes or finds everything that the search reads. Raises for whatever cannot work, before any training."""
+        settings = self.settings
+        require_feasible(settings.objectives, self.probes)
+        self.check_recipes()
+        teachers = self.teachers(progress)
+        training = settings.training
+        self.prepare_knowledge(teachers, self.seed, runner, progress)
+        keys = tuple(teacher.key for teacher in teachers.values())
+        if teachers:
+            Facts(self.assets, self.dataset, keys).ensure(tuple(teachers.values()))
+        main = teachers[settings.teacher]
+        objectives = with_references(
+            settings.objectives, self.probes, main.metrics["accuracy"], len(self.dataset.classes)
+        )
+        problem = make_problem(
+            self.catalogue,
+            objectives,
+            settings.budget.rungs,
+            settings.budget.trials,
+            self.seed,
+            structural(self.space),
+        )
+        setup = TrialSetup(
+            data=self.dataset.spec,
+            fingerprint=self.dataset.fingerprint,
+            training=training,
+            epochs=settings.budget.epochs,
+            rungs=settings.budget.rungs,
+            space=self.space,
+            ladder={name: teacher.key for name, teacher in teachers.items()},
+            artifacts=str(self.assets.root),
+            seed=self.seed,
+            device=self.device,
+        )
+        return Preparation(self.dataset, teachers, objectives, problem, self.catalogue, setup)
+
+    def prepare_knowledge(self, teachers: Mapping[str, Teacher], seed: int, runner: Runner, progress: Progress) -> None:
+        """Makes or finds what every teacher says of a view bank."""
+        bank = bank_of(self.dataset, self.settings.training.views or self.settings.budget.epochs, seed)
+        for name, teacher in teachers.items():
+            progress(Event("prepare", f"what {name} says of {bank.views} views"))
+            Knowledge.ensure(self.assets, teacher, bank, map=runner.map)
+
+    def check_recipes(self) -> None:
+        """Raises `ConfigError` when the recipe space asks for teachers that the study does not have."""
+        import numpy as np
+
+        rng = np.random.default_rng((self.seed, 11))
+        for _ in range(200):
+            read_recipe(self.space.sample(rng), self.ladder_names)
+
+    @property
+    def ladder_names(self) -> tuple[str, ...]:
+        """Names of the frozen teachers by falling capacity, before any of them is made."""
+        assistants = 0 if self.settings.ladder is None else self.settings.ladder.assistants
+        return (*self.settings.teachers, *(f"ta{number}" for number in range(1, assistants + 1)))
+
+    # ---- the search -------------------------------------------------------------------------------------------------
+
+    def run(self, progress: Progress = silent) -> Study:
+        """Searches until the budget is spent; called again after a crash, it goes on where it was."""
+        runner = self.runner()
+        with self.open_store() as store:
+            for line in store.repaired:
+                progress(Event("resume", line))
+            prepared = self.prepare(runner, progress)
+            store.describe(self.provenance(prepared))
+            self.remember_teachers(store, prepared)
+            driver = StudyDriver(
+                problem=prepared.problem,
+                proposer=make_proposer(self.settings.search.proposer, **self.settings.search.options),
+                store=store,
+                assets=self.assets,
+                catalogue=prepared.catalogue,
+                label=lambda candidate: self.label(candidate),
+                retention=self.settings.retention,
+                progress=progress,
+            )
+            setup = prepared.setup
+            runner.run(driver, lambda: TrialWorker(setup))
+            driver.end()
+        return self
+
+    def open_store(self) -> Store:
+        """The study's store as its one driver."""
+        settings = self.settings
+        return Store.create_or_open(
+            settings.store,
+            settings.study,
+            self.resolved(),
+            settings.objectives,
+            self.assets,
+            rungs=settings.budget.rungs,
+            domains={name: param.domain for name, param in self.space.params.items()},
+        )
+
+    def resolved(self) -> dict[str, Any]:
+        """Everything that decides what the study finds: settings, the spaces themselves, the data's fingerprint."""
+        return {
+            **self.settings.resolved(),
+            "spaces": self.space.to_json(),
+            "data_fingerprint": self.dataset.fingerprint,
+        }
+
+    def provenance(self, prepared: Preparation) -> dict[str, Any]:
+        """What was made for this study, to be stored with it."""
+        return {
+            "teachers": {name: teacher.key for name, teacher in prepared.teachers.items()},
+            "objectives": [objective.to_json() for objective in prepared.objectives],
+        }
+
+    def remember_teachers(self, store: Store, prepared: Preparation) -> None:
+        """Writes the teachers as reference rows beside the front."""
+        for name, teacher in prepared.teachers.items():
+            kind = "teacher" if name == self.settings.teacher else "assistant" if name.startswith("ta") else "teacher"
+            store.set_reference(name, {"kind": kind, "method": kind, **teacher.costs, **teacher.metrics})
+
+    def label(self, candidate: Candidate) -> dict[str, Any]:
+        """What the store shows of a candidate's recipe."""
+        recipe = read_recipe(candidate.config, self.ladder_names)
+        return {"method": recipe.name, "teachers": list(recipe.teachers)}
+
+    # ---- answers ----------------------------------------------------------------------------------------------------
+
+    def rows(self) -> list[dict[str, Any]]:
+        """The Pareto front as plain rows, read from the store while or after the study runs."""
+        return Store.read(self.settings.store, self.settings.study).front()
+
+    def front(self) -> pd.DataFrame:
+        """The Pareto front as a data frame, one student a row."""
+        from autostudent.report.frames import front_frame
+
+        return front_frame(self.rows())
+
+    def check(self, progress: Progress = silent) -> CheckReport:
+        """Looks at data, teachers, space and budget, and estimates the time, without writing to the store."""
+        settings = self.settings
+        require_feasible(settings.objectives, self.probes)
+        self.check_recipes()
+        teachers = self.teachers(progress)
+        sizes = {}
+        for name in ("params", "macs", "memory_bytes"):
+            values = sorted(probe.costs[name] for probe in self.probes if probe.feasible)
+            sizes[name] = (values[0], values[len(values) // 2], values[-1])
+        data = {
+            "name": self.dataset.name,
+            "classes": len(self.dataset.classes),
+            "shape": self.dataset.shape,
+            "train": len(self.dataset.train.y),
+            "validation": len(self.dataset.validation.y),
+        }
+        rows = [{"name": name, **teacher.metrics, **teacher.costs} for name, teacher in teachers.items()]
+        objectives = [objective.to_json() for objective in settings.objectives]
+        share = sum(probe.feasible for probe in self.probes) / len(self.probes)
+        return CheckReport(data, rows, sizes, share, self.estimate(), objectives)
+
+    def estimate(self) -> float:
+        """Seconds that the search will take, from a few timed steps of a median student on this machine."""
+        budget, workers = self.settings.budget, self.settings.run.workers
+        feasible = sorted((d.costs["macs"], c.key, c) for c, d in self.drawn if d.feasible)
+        epoch = self.epoch_seconds(feasible[len(feasible) // 2][2])
+        return epoch * epochs_of(budget.rungs, budget.trials) / workers
+
+    def epoch_seconds(self, candidate: Candidate) -> float:
+        """Seconds that one epoch of this student takes on labels only, from a few timed batches."""
+        training, dataset = self.settings.training, self.dataset
+        graph = self.catalogue.architecture(candidate)
+        some = dataset.train.x[: 4 * training.batch_size]
+        job = Job(
+            student=lambda seed: build(graph, seed, dataset.mean, dataset.std),
+            method=METHODS["none"](),
+            sources=(),
+            bank=ViewBank(some, 2, self.seed, Augment()),
+            labels=dataset.train.y[: len(some)],
+            classes=len(dataset.classes),
+            optim=Optim(epochs=2, batch_size=training.batch_size),
+            seed=self.seed,
+            images=images,
+        )
+        fit = Fit(job)
+        fit.run(1)
+        started = time.perf_counter()
+        fit.run(2)
+        return (time.perf_counter() - started) * len(dataset.train.y) / len(some)
+
+
+def epochs_of(rungs: tuple[int, ...], trials: int) -> float:
+    """Epochs that a study trains in all: every student to the first rung, a third of them to the last."""
+    shares = [1.0, *(max(1 / 3, 3.0**-n) for n in range(1, len(rungs)))]
+    return trials * sum(share * (end - start) for share, start, end in zip(shares, (0, *rungs), rungs, strict=False))
+
+
+def structural(space: Space) -> tuple[str, ...]:
+    """Recipe choices that others are conditional on: those that decide what kind of recipe it is."""
+    parents = {parent for param in space.params.values() for parent in param.when}
+    return tuple(name for name in space.recipe if name in parents)

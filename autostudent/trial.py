@@ -1,0 +1,224 @@
+"""One segment of one student's training: build, distil, measure. Knows neither Ray nor the store.
+
+A `TrialWorker` lives in a worker process. It loads data, view bank and teachers once and then takes segment after
+segment; whatever goes wrong comes back as a `Result` with a typed failure.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+import traceback
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import torch
+from safetensors.torch import save as save_tensors
+from torch import Tensor, nn
+
+from autostudent.assets import Assets
+from autostudent.build.network import build
+from autostudent.data import datasets
+from autostudent.data.views import ViewBank, images
+from autostudent.distill.fit import Diverged, Fit, Job, Source, derive_seed
+from autostudent.distill.optim import Optim
+from autostudent.distill.recipe import Recipe, read_recipe
+from autostudent.distill.types import Batch, Output
+from autostudent.errors import DataError
+from autostudent.measure.predict import predict
+from autostudent.measure.quality import quality
+from autostudent.records import Candidate, Cause, Failure, Result, Segment
+from autostudent.settings import TrainingSettings
+from autostudent.space.architecture import Architecture, freeze
+from autostudent.space.space import Space
+from autostudent.teach.derived import Facts
+from autostudent.teach.knowledge import Knowledge
+from autostudent.teach.teacher import Teacher
+
+
+@dataclass(frozen=True)
+class TrialSetup:
+    """All that a worker process needs, as plain picklable data.
+
+    ``ladder`` maps the names of the frozen teachers, by falling capacity, to their asset keys; the first is the teacher
+    that reports compare with. ``fingerprint`` is that of the data the study was begun with.
+    """
+
+    data: Mapping[str, object]
+    fingerprint: str
+    training: TrainingSettings
+    epochs: int
+    rungs: tuple[int, ...]
+    space: Space
+    ladder: Mapping[str, str]
+    artifacts: str
+    seed: int
+    device: str = "cpu"
+
+
+def optim_of(recipe: Recipe, training: TrainingSettings, epochs: int) -> Optim:
+    """The student's optimiser: what the recipe searches, over what the study fixes."""
+    return Optim(
+        epochs=epochs,
+        lr=recipe.lr,
+        weight_decay=recipe.weight_decay,
+        momentum=training.momentum,
+        batch_size=training.batch_size,
+        warmup=training.warmup,
+        decay=training.decay,
+        smoothing=recipe.smoothing,
+    )
+
+
+def bank_of(dataset: datasets.Dataset, views: int, seed: int) -> ViewBank:
+    """Augmented views of a data set's training pictures."""
+    return ViewBank(dataset.train.x, views, seed, dataset.augment)
+
+
+def training_seed(candidate: Candidate, replicate: int) -> int:
+    """The seed of a training: 0 is the search's replicate, others are for verification."""
+    return derive_seed(candidate.key, replicate)
+
+
+class TrialWorker:
+    """Runs segments in one process, with everything that they share loaded once."""
+
+    def __init__(self, setup: TrialSetup) -> None:
+        self.setup = setup
+        self.assets = Assets(setup.artifacts)
+        self.device = torch.device(setup.device)
+        self._teachers: dict[str, Teacher] = {}
+        self._sources: dict[str, Source] = {}
+
+    @cached_property
+    def dataset(self) -> datasets.Dataset:
+        """The study's data; refused when it is no longer what the study was begun with."""
+        dataset = datasets.load(self.setup.data)
+        if dataset.fingerprint != self.setup.fingerprint:
+            raise DataError(f"{dataset.name}: the data changed since the study was prepared; restore it or begin anew")
+        return dataset
+
+    @cached_property
+    def bank(self) -> ViewBank:
+        """The study's augmented views of the training pictures."""
+        return bank_of(self.dataset, self.setup.training.views or self.setup.epochs, self.setup.seed)
+
+    @cached_property
+    def facts(self) -> dict[str, Tensor]:
+        """Per-sample facts about the teachers, as far as they were prepared."""
+        return Facts(self.assets, self.dataset, tuple(self.setup.ladder.values())).load()
+
+    @cached_property
+    def teacher_logits(self) -> Tensor | None:
+        """What the main teacher says of the validation pictures, ``(n, C)``."""
+        if not self.setup.ladder:
+            return None
+        name = next(iter(self.setup.ladder))
+        return predict(self.teacher(name).module, self.dataset.validation.x, self.device)
+
+    def teacher(self, name: str) -> Teacher:
+        """A frozen teacher of the ladder, loaded when first asked for."""
+        if name not in self._teachers:
+            self._teachers[name] = Teacher.load(name, self.setup.ladder[name], self.assets, self.device)
+        return self._teachers[name]
+
+    def source(self, name: str) -> Source:
+        """A teacher as the training loop sees it: cached logits on views of the bank, live for anything else."""
+        if name not in self._sources:
+            teacher = self.teacher(name)
+            knowledge = Knowledge.open(self.assets, teacher.key, self.bank)
+            self._sources[name] = Source(
+                teacher.info,
+                lambda batch, taps: ask(teacher, knowledge, batch, taps, self.device),
+                teacher.module,
+                teacher.fresh,
+            )
+        return self._sources[name]
+
+    def architecture(self, segment: Segment) -> Architecture:
+        """The stored graph, after a check that config, seed and edits still draw the same one."""
+        drawn = freeze(segment.candidate, self.setup.space, self.dataset.input)
+        if segment.graph is None:
+            return drawn
+        stored = Architecture.from_json(json.loads(self.assets.get(segment.graph)))
+        if stored.fingerprint != drawn.fingerprint:
+            raise RuntimeError(
+                f"trial {segment.trial}: the stored graph was drawn by {stored.versions}, which this machine's "
+                "libraries do not reproduce; the stored graph stays the truth, but edits of it cannot be redrawn"
+            )
+        return stored
+
+    def job(self, architecture: Architecture, candidate: Candidate, replicate: int) -> Job:
+        """The training that this candidate stands for."""
+        recipe = read_recipe(candidate.config, tuple(self.setup.ladder))
+        dataset = self.dataset
+        return Job(
+            student=lambda seed: build(architecture, seed, dataset.mean, dataset.std),
+            method=recipe.method,
+            sources=tuple(self.source(name) for name in recipe.teachers),
+            bank=self.bank,
+            labels=dataset.train.y,
+            classes=len(dataset.classes),
+            optim=optim_of(recipe, self.setup.training, self.setup.epochs),
+            seed=training_seed(candidate, replicate),
+            images=images,
+            meta=dataset.meta,
+            facts={name: self.facts[name] for name in recipe.method.needs.derived},
+            device=self.device,
+        )
+
+    def run(self, segment: Segment) -> Result:
+        """Trains and measures; never raises for what can go wrong in a training."""
+        started = time.perf_counter()
+        try:
+            return self._run(segment, started)
+        except Exception as error:
+            failure = Failure(cause_of(error), f"{type(error).__name__}: {error}", traceback.format_exc())
+            return Result(segment.from_epoch, seconds={"lost": time.perf_counter() - started}, failure=failure)
+
+    def _run(self, segment: Segment, started: float) -> Result:
+        job = self.job(self.architecture(segment), segment.candidate, segment.replicate)
+        fit = Fit.restore(job, self.assets.get(segment.checkpoint)) if segment.checkpoint else Fit(job)
+        fit.run(segment.until_epoch)
+        last = segment.until_epoch >= self.setup.epochs
+        student = fit.annealed()
+        measured = quality(
+            predict(student, self.dataset.validation.x, self.device), self.dataset.validation.y, self.teacher_logits
+        )
+        kept = {"weights": self.assets.put(weights_of(student), ".safetensors")} if last else {}
+        if not last:
+            kept["checkpoint"] = self.assets.put(fit.save(), ".ckpt")
+        return Result(
+            epoch=segment.until_epoch,
+            values={"accuracy": measured["accuracy"]},
+            metrics=measured,
+            assets=kept,
+            seconds={**fit.seconds, "segment": time.perf_counter() - started},
+            valid=fit.metric_valid,
+        )
+
+
+def ask(teacher: Teacher, knowledge: Knowledge, batch: Batch, taps: Sequence[str], device: torch.device) -> Output:
+    """What a frozen teacher says of a batch: read where the batch is a view of the bank, else computed."""
+    if batch.view is not None and not taps:
+        return Output(torch.from_numpy(knowledge.logits(batch.view)[batch.index.numpy()]).to(device, torch.float32))
+    with torch.no_grad():
+        logits, tapped = teacher.module.features(batch.x, taps)  # type: ignore[operator]
+    return Output(logits, tapped)
+
+
+def weights_of(module: nn.Module) -> bytes:
+    """A network's state as safetensors bytes."""
+    return save_tensors({name: t.detach().cpu().contiguous().clone() for name, t in module.state_dict().items()})
+
+
+def cause_of(error: Exception) -> Cause:
+    """The type of a failure, from the exception and, where only that tells, from its text."""
+    if isinstance(error, Diverged):
+        return Cause.DIVERGED
+    text = str(error).lower()
+    memory = isinstance(error, MemoryError | torch.cuda.OutOfMemoryError)
+    if memory or "out of memory" in text or "can't allocate memory" in text:
+        return Cause.OUT_OF_MEMORY
+    return Cause.BUG
