@@ -53,6 +53,11 @@ class StudyThread:
         with self._changed:
             return self._ready.popleft() if self._ready else None
 
+    def put_back(self, segment: Segment) -> None:
+        """A segment that was taken and must begin anew, through no fault of its own."""
+        with self._changed:
+            self._ready.appendleft(segment)
+
     def wait(self, seconds: float) -> bool:
         """Waits until there is a segment to take (True) or the study is over; False also when time is up."""
         with self._changed:
@@ -179,6 +184,19 @@ class Watcher(tune.Callback):
         began = self.began.get(trial.trial_id, time.monotonic())
         error = Path(trial.error_file).read_text() if trial.error_file else "no reason was given"
         self.searcher.lost(trial.trial_id, error, time.monotonic() - began)
+
+    def sort_out(self, error: str) -> None:
+        """Tune gave up because Ray's memory monitor ended workers, whose actors ``error`` names.
+
+        Their segments have failed; those that Tune dropped with them begin anew in its next run.
+        """
+        running = list(self.searcher.running)
+        named = {trial for trial in running if trial in self.actors and self.actors[trial]._actor_id.hex() in error}
+        for trial in reversed(running):
+            if trial in named or not named:
+                self.searcher.lost(trial, error, 0.0)
+            else:
+                self.searcher.study.put_back(self.searcher.running.pop(trial))
 
     def kill(self) -> None:
         """Ends running segments now; Tune's own way is to wait for them."""

@@ -105,6 +105,7 @@ class RayRunner(Runner):
 
     def _fit(self, study: StudyThread, plan: Plan, scratch: str, interrupted: Callable[[], bool]) -> None:
         searcher = SegmentSearcher(study, plan, self.workers, self.segments_per_fit, interrupted)
+        watcher = Watcher(searcher)
         trainable = tune.with_resources(
             tune.with_parameters(SegmentTrainable, plan=plan), {"cpu": self.cpus, "gpu": self.gpus}
         )
@@ -121,7 +122,7 @@ class RayRunner(Runner):
             run_config=tune.RunConfig(
                 name="segments",
                 storage_path=tempfile.mkdtemp(dir=scratch),
-                callbacks=[Watcher(searcher)],
+                callbacks=[watcher],
                 checkpoint_config=tune.CheckpointConfig(checkpoint_frequency=0, checkpoint_at_end=False),
                 verbose=0,
             ),
@@ -131,6 +132,10 @@ class RayRunner(Runner):
                 tuner.fit()
         except Stopped:
             return
+        except RuntimeError as error:  # Tune knows dead actors, but not that their node was low on memory
+            if not isinstance(error.__cause__, ray.exceptions.OutOfMemoryError):
+                raise
+            watcher.sort_out(str(error.__cause__))
 
     def _tune_settings(self) -> dict[str, str | None]:
         return {
