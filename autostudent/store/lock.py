@@ -50,7 +50,8 @@ class FileLock:
     """
 
     def __init__(self, store: Path, where: str) -> None:
-        self._path = store.resolve().with_name(store.name + ".driver")
+        real = store.resolve()
+        self._path = real.with_name(real.name + ".driver")
         self._where = where
         self._handle: int | None = None
 

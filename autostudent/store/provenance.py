@@ -34,7 +34,16 @@ def revision() -> str | None:
     package = Path(autostudent.__file__).resolve().parent
     if not (package.parent / ".git").exists():
         return None
-    command = ["git", "-C", str(package.parent), "describe", "--always", "--dirty", "--abbrev=12"]
+    command = [
+        "git",
+        "--no-optional-locks",
+        "-C",
+        str(package.parent),
+        "describe",
+        "--always",
+        "--dirty",
+        "--abbrev=12",
+    ]
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=10, check=True)  # noqa: S603
     except (OSError, subprocess.SubprocessError):

@@ -82,23 +82,27 @@ class Front:
 
     def offer(self, row: Row) -> None:
         """Takes a COMPLETE trial in if it belongs to the front."""
-        self._write(nondominated_rows([*self.rows(), row], self._objectives))
+        rows = nondominated_rows([*self.rows(), row], self._objectives)
+        if row in rows:
+            self._write(rows, new=[row])
 
     def rebuild(self, rows: Iterable[Row]) -> bool:
         """Computes the front anew from the rows of all trials; returns whether that changed it."""
         before = self.revision
-        self._write(nondominated_rows((r for r in rows if r["state"] == TrialState.COMPLETE), self._objectives))
+        front = nondominated_rows((row for row in rows if row["state"] == TrialState.COMPLETE), self._objectives)
+        self._write(front, new=front)
         return self.revision != before
 
     def _head(self) -> dict[str, Any]:
         return self._attributes.get(HEAD, {"revision": 0, "trials": []})
 
-    def _write(self, rows: Sequence[Row]) -> None:
+    def _write(self, rows: Sequence[Row], new: Sequence[Row]) -> None:
         numbers = [row["trial"] for row in rows]
-        for row in rows:
+        for row in new:
             self._attributes.set(f"{ROW}{row['trial']}", row)
         if numbers != self.members:
             self._attributes.set(HEAD, {"revision": self.revision + 1, "trials": numbers})
+        members = set(numbers)
         for name in self._attributes.names(ROW):
-            if int(name) not in numbers:
+            if int(name) not in members:
                 self._attributes.set(f"{ROW}{name}", None)

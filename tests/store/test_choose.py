@@ -1,0 +1,75 @@
+"""Picking one student: limits, ties, rules, and what an impossible wish is told."""
+
+from __future__ import annotations
+
+import pytest
+
+from autostudent.errors import ConfigError
+from autostudent.store.choose import best
+
+FRONT = [
+    {"trial": n, "accuracy": accuracy, "params": params, "macs": 10 * params, "memory_bytes": memory}
+    for n, accuracy, params, memory in [
+        (0, 0.80, 1_000, 9_000),
+        (1, 0.93, 2_000, 9_500),
+        (2, 0.945, 8_000, 40_000),
+        (3, 0.95, 32_000, 90_000),
+    ]
+]
+
+
+def chosen(**options):
+    return best(FRONT, **options)[0]["trial"]
+
+
+def test_the_best_within_limits():
+    assert chosen() == 3
+    assert chosen(max_params=8_000) == 2
+    assert chosen(max_params=7_999) == 1
+    assert chosen(max_memory=9_000) == 0
+    assert chosen(max_macs=20_000, min_accuracy=0.9) == 1
+    assert best(FRONT)[1] == "the best accuracy of 4 students"
+    assert best(FRONT, max_params=8_000)[1] == "the best accuracy of 3 students within the limits"
+
+
+def test_equal_accuracy_takes_the_smaller():
+    twins = [{**FRONT[3], "trial": 8, "params": 31_000}, FRONT[3]]
+    assert best(twins)[0]["trial"] == 8
+
+
+def test_the_smallest_within_a_tolerance():
+    assert chosen(within=0.0) == 3
+    assert chosen(within=0.006) == 2
+    row, reason = best(FRONT, within=0.02)
+    assert row["trial"] == 1
+    assert "within 0.0200 of the best (0.9500, student 3 with 32,000 parameters)" in reason
+
+
+def test_the_smallest_within_one_standard_error():
+    assert chosen(rule="smallest_within_1se", images=100) == 1  # sqrt(.95 * .05 / 100) = .0218
+    assert chosen(rule="smallest_within_1se", images=10_000) == 3  # .0022
+    measured = [{**row, "accuracy_se": 0.006} for row in FRONT]
+    assert best(measured, rule="smallest_within_1se")[0]["trial"] == 2
+    with pytest.raises(ConfigError, match="standard error is not known"):
+        chosen(rule="smallest_within_1se")
+
+
+def test_the_knee_is_where_accuracy_begins_to_cost():
+    assert chosen(rule="knee") == 1
+    assert best(FRONT[:1], rule="knee")[0]["trial"] == 0
+    assert best([FRONT[3], {**FRONT[0], "accuracy": 0.95}], rule="knee")[0]["accuracy"] == 0.95
+
+
+def test_an_impossible_limit_names_the_nearest():
+    with pytest.raises(ConfigError) as error:
+        chosen(max_params=900)
+    assert str(error.value) == (
+        "max_params: got 900; expected limits that a student of the front respects; "
+        "the nearest is student 0 with 1,000 parameters"
+    )
+    with pytest.raises(ConfigError, match=r"student 2 with 8,000 parameters, accuracy 0.9450"):
+        chosen(max_params=7_900, min_accuracy=0.949)
+    with pytest.raises(ConfigError, match="empty front"):
+        best([])
+    with pytest.raises(ConfigError, match="one of: accuracy, knee"):
+        chosen(rule="largest")

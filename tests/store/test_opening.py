@@ -1,0 +1,168 @@
+"""Stores that cannot be opened, a second driver, another study under the same name."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+import time
+
+import optuna
+import pytest
+
+from autostudent.errors import StoreError
+from autostudent.store.backend import WalConnection, file_of, shown
+from autostudent.store.lock import FileLock, Lease
+from autostudent.store.store import Store
+
+
+def one_line(error) -> str:
+    text = str(error.value)
+    assert "\n" not in text
+    return text
+
+
+@pytest.mark.parametrize(
+    ("url", "says"),
+    [
+        ("study.db", "expected a URL such as sqlite:///"),
+        ("sqlite://", "expected a file"),
+        ("sqlite:///:memory:", "expected a file"),
+        ("nosuch://host/db", "nosuch"),
+        ("postgresql://user:secret@host/db", "cannot be opened"),
+        ("sqlite:////proc/none/study.db", "cannot be opened"),
+    ],
+)
+def test_a_url_that_cannot_be_opened(toy, url, says):
+    toy.url = url
+    with pytest.raises(StoreError) as error:
+        toy.open()
+    assert says in one_line(error)
+    assert "secret" not in str(error.value)
+
+
+def test_a_file_that_is_no_database(toy):
+    toy.file.write_text("not a database at all, just some text " * 50)
+    with pytest.raises(StoreError, match="file is not a database") as error:
+        toy.open()
+    one_line(error)
+    with pytest.raises(StoreError, match="file is not a database"):
+        toy.read()
+
+
+def test_reading_what_is_not_there(toy, tmp_path):
+    with pytest.raises(StoreError, match="nothing is stored there yet"):
+        toy.read()
+    assert not toy.file.exists()
+    with toy.open():
+        pass
+    with pytest.raises(StoreError, match=r"holds no study 'other'\. There: toy"):
+        Store.read(toy.url, "other")
+    optuna.create_study(study_name="foreign", storage=toy.url)
+    with pytest.raises(StoreError, match="not made by autostudent"):
+        Store.read(toy.url, "foreign")
+    with pytest.raises(StoreError, match=r"name one\. There: foreign, toy"):
+        Store.read(toy.url)
+
+
+def test_passwords_are_hidden_and_files_found():
+    assert shown("mysql://me:pa%20ss@host/db") == "mysql://me:***@host/db"
+    assert str(file_of("sqlite:///runs/a.db")) == "runs/a.db"
+    assert str(file_of("sqlite+pysqlite:////tmp/a.db?timeout=3")) == "/tmp/a.db"
+    assert str(file_of("journal:////tmp/a.log")) == "/tmp/a.log"
+    assert file_of("mysql+pymysql://host/db") is None
+
+
+def test_a_foreign_study_of_that_name_is_not_touched(toy):
+    optuna.create_study(study_name="toy", storage=toy.url, directions=["maximize", "minimize", "minimize"]).ask()
+    with pytest.raises(StoreError, match="not made by autostudent"):
+        toy.open()
+    assert [t.state.name for t in optuna.load_study(study_name="toy", storage=toy.url).trials] == ["RUNNING"]
+
+
+def test_a_second_driver_is_refused_with_host_and_process(toy, store):
+    with pytest.raises(StoreError) as error:
+        toy.open()
+    assert f"process {os.getpid()} on host {socket.gethostname()}" in one_line(error)
+    assert toy.read().trials() == []
+
+
+def test_the_lock_dies_with_its_process(toy):
+    code = (
+        "import sys, time\nfrom pathlib import Path\nfrom autostudent.store.lock import FileLock\n"
+        "lock = FileLock(Path(sys.argv[1]), 'x'); lock.acquire(); print('held', flush=True); time.sleep(60)"
+    )
+    holder = subprocess.Popen([sys.executable, "-c", code, str(toy.file)], stdout=subprocess.PIPE, text=True)
+    assert holder.stdout.readline() == "held\n"
+    with pytest.raises(StoreError, match=f"process {holder.pid} on host"):
+        toy.open()
+    holder.kill()
+    holder.wait()
+    with toy.open() as store:
+        assert store.repaired == [
+            f"the driver before (process {holder.pid} on host {socket.gethostname()}) ended without closing the store"
+        ]
+    with toy.open() as store:
+        assert store.repaired == []
+
+
+def test_a_link_to_the_store_is_the_same_store(toy, tmp_path):
+    with toy.open():
+        (tmp_path / "link.db").symlink_to(toy.file)
+        with pytest.raises(StoreError):
+            FileLock(tmp_path / "link.db", "link").acquire()
+
+
+@pytest.fixture
+def storage(toy):
+    url = f"sqlite:///{toy.file}"
+    storage = optuna.storages.RDBStorage(url, {"connect_args": {"factory": WalConnection, "timeout": 10}})
+    optuna.create_study(study_name="toy", storage=storage)
+    yield storage
+    storage.remove_session()
+    storage.engine.dispose()
+
+
+def lease(storage, seconds=60.0):
+    return Lease(storage, storage.get_study_id_from_name("toy"), "server", seconds)
+
+
+def test_a_lease_is_held_renewed_and_given_back(storage):
+    first = lease(storage, seconds=0.4)
+    assert first.acquire() is None
+    with pytest.raises(StoreError, match=f"process {os.getpid()} on host"):
+        lease(storage).acquire()
+    until = storage.get_study_user_attrs(1)["lease"]["until"]
+    time.sleep(0.6)
+    assert storage.get_study_user_attrs(1)["lease"]["until"] > until
+    first.check()
+    first.release()
+    second = lease(storage)
+    assert second.acquire() is None
+    second.release()
+
+
+def test_a_lease_of_the_dead_or_lapsed_is_taken_over(storage):
+    gone = subprocess.Popen([sys.executable, "-c", ""])
+    gone.wait()
+    far = {"host": "elsewhere", "pid": 1, "token": "t", "until": time.time() + 60}
+    storage.set_study_user_attr(1, "lease", far)
+    with pytest.raises(StoreError, match="process 1 on host elsewhere"):
+        lease(storage).acquire()
+    for dead in ({**far, "until": time.time() - 1}, {**far, "host": socket.gethostname(), "pid": gone.pid}):
+        storage.set_study_user_attr(1, "lease", dead)
+        mine = lease(storage)
+        assert mine.acquire() == f"process {dead['pid']} on host {dead['host']}"
+        mine.release()
+
+
+def test_a_driver_that_lost_its_lease_stops(storage):
+    mine = lease(storage, seconds=0.2)
+    mine.acquire()
+    storage.set_study_user_attr(1, "lease", {"host": "h", "pid": 1, "token": "t", "until": time.time() + 60})
+    time.sleep(0.3)
+    with pytest.raises(StoreError, match="another driver took over"):
+        mine.check()
+    mine.release()
+    assert storage.get_study_user_attrs(1)["lease"]["token"] == "t"

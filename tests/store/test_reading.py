@@ -1,0 +1,70 @@
+"""Reading the front: light, quick, and while a driver writes."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+
+import pytest
+
+from autostudent.records import TrialState
+
+HEAVY = ("torch", "ray", "botorch", "gpytorch", "pandas", "sklearn", "networkx", "plotly")
+
+
+def test_the_front_is_read_without_heavy_imports(toy, store):
+    toy.drive(store)
+    code = (
+        "import json, sys\n"
+        "from autostudent.store.choose import best\nfrom autostudent.store.store import Store\n"
+        "with Store.read(sys.argv[1]) as store:\n    rows = store.front()\n"
+        "best(rows)\n"
+        f"print(json.dumps([[row['trial'] for row in rows], [name for name in {HEAVY} if name in sys.modules]]))\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code, toy.url], capture_output=True, text=True, check=True)
+    trials, heavy = json.loads(done.stdout)
+    assert (trials, heavy) == ([0, 3, 4], [])
+    assert done.stderr == ""
+
+
+def test_choosing_needs_no_storage():
+    code = "import sys\nimport autostudent.store.choose\nassert 'optuna' not in sys.modules"
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def median(times) -> float:
+    return sorted(times)[len(times) // 2]
+
+
+def test_a_segment_is_committed_in_milliseconds(toy, store):
+    """Processor time, so that neighbours do not count."""
+    times = []
+    for number in range(8):
+        toy.create(store, number)
+        for epoch in toy.rungs:
+            store.start(number, epoch)
+            started = time.process_time()
+            store.commit(number, toy.result(number, epoch))
+            times.append(time.process_time() - started)
+    assert median(times) < 0.05
+
+
+@pytest.mark.slow
+def test_a_thousand_trials_open_in_seconds_and_the_front_at_once(toy, store):
+    """Every tenth student is on the front. Seconds of this process, so that neighbours do not count."""
+    for n in range(1000):
+        store.create(toy.candidate(n % 60), f"f{n}", {"params": n + 1, "memory_bytes": 1}, {"method": "kd"})
+        store.start(n, 9)
+        store.commit(n, toy.result(n, 9, values={"accuracy": 0.2 + n / 2000 if n % 10 == 0 else 0.15}))
+    assert len(store.front()) == 100
+    store.close()
+    started = time.process_time()
+    with toy.open() as again:
+        assert time.process_time() - started < 3.0
+        assert sum(trial.state is TrialState.COMPLETE for trial in again.trials()) == 1000
+    started = time.process_time()
+    with toy.read() as reader:
+        assert len(reader.front()) == 100
+    assert time.process_time() - started < 0.3
