@@ -54,7 +54,7 @@ def ladder(
     made: dict[str, Teacher] = {}
     above = top
     optim = Optim(**top.about.get("optim", DEFAULTS))
-    stem_stride = 1 if min(dataset.shape[1:]) <= 32 else 2
+    stem_stride = stride_like(top, min(dataset.shape[1:]))
     for number, target in enumerate(sizes(int(top.costs["params"]), smallest, assistants), 1):
         architecture = assistant(target, dataset, stem_stride)
         if costs(architecture).params >= above.costs["params"]:
@@ -80,6 +80,14 @@ def ladder(
 def recipe() -> Method:
     """How an assistant learns from the network above it."""
     return METHODS["kd"](temperature=TEMPERATURE, weight=WEIGHT)  # type: ignore[call-arg]
+
+
+def stride_like(top: Teacher, side: int) -> int:
+    """The stem stride of the teacher's first stage, so that no assistant costs more than it; less for tiny pictures."""
+    stride = max(1, top.info.taps.get("stage1", (0, 1))[1])
+    while stride > 1 and side < 8 * stride:
+        stride //= 2
+    return stride
 
 
 def sizes(largest: int, smallest: int, assistants: int) -> list[int]:
