@@ -22,6 +22,7 @@ app = typer.Typer(
 COMMANDS: tuple[Callable[..., None], ...] = (
     searching.check,
     searching.search,
+    searching.verify,
     queries.pareto,
     queries.best,
     queries.report,

@@ -64,3 +64,17 @@ def prices(row: Row, axes: Sequence[str], teacher: Row | None) -> list[str]:
         less = f" {times(whole, row[axis]):>5}" if whole and row.get(axis) else ""
         cells.append(cost(axis, row.get(axis)) + less)
     return cells
+
+
+def proof_table(rows: Sequence[Row]) -> Table:
+    """What `verify` measured on the test split."""
+    grid = Table(
+        title="Test split", title_justify="left", box=None, pad_edge=False, header_style="dim", title_style="bold"
+    )
+    for name in ("network", "what it is", "accuracy", "seeds", "parameters"):
+        grid.add_column(name, no_wrap=True, justify="left" if name in ("network", "what it is") else "right")
+    for row in rows:
+        spread = row.get("accuracy_sd")
+        accuracy = percent(row["accuracy"]) if spread is None else f"{100 * row['accuracy']:.1f} ± {100 * spread:.1f} %"
+        grid.add_row(escape(row["name"]), row["kind"], accuracy, str(row["seeds"]), cost("params", row.get("params")))
+    return grid

@@ -38,9 +38,11 @@ class Pace:
         self.epochs = dict(before)
         self.before = sum(before.values())
         self.begun: float | None = None
+        self.done = 0
 
     def add(self, event: Event, now: float) -> None:
         """Counts a segment that came back; the clock starts with the first student, not with the teachers."""
+        self.done = max(self.done, event.done)  # a paused student that goes on was counted already
         if event.trial is None:
             return
         if self.begun is None:
@@ -50,9 +52,9 @@ class Pace:
     def left(self, now: float) -> str:
         """As text; empty before anything is known."""
         done = sum(self.epochs.values())
-        if self.begun is None or done <= self.before:
+        if self.begun is None or done <= self.before or done >= self.expected:
             return ""
-        seconds = (now - self.begun) / (done - self.before) * max(self.expected - done, 0.0)
+        seconds = (now - self.begun) / (done - self.before) * (self.expected - done)
         return f"about {duration(seconds)} left"
 
 
@@ -97,7 +99,7 @@ class Lines:
             now = time.monotonic()
             self.pace.add(event, now)
             left = self.pace.left(now)
-            counted = f"[{event.done}/{event.total}] " if event.total else ""
+            counted = f"[{self.pace.done}/{event.total}] " if event.total else ""
             text = f"{counted}{text}" + (f"; {left}" if left and event.kind == "segment" else "")
         self.console.print(text, markup=False, soft_wrap=True)
 
@@ -124,7 +126,7 @@ class LiveView:
         self.text = event.text
         self.failed += event.kind == "failed"
         if event.total:
-            self.bar.update(self.task, completed=event.done, total=event.total, left=self.pace.left(now))
+            self.bar.update(self.task, completed=self.pace.done, total=event.total, left=self.pace.left(now))
         if event.kind == "segment" and now - self.looked > LOOK:
             self.look()
             self.looked = time.monotonic()

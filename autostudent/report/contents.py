@@ -14,9 +14,9 @@ class Reference:
     """One row to compare students with, or a student that was trained again with fresh seeds.
 
     ``kind``: "teacher", "assistant", "rival" (hand-designed, distilled), "control" (a front student without a teacher),
-    "baseline" (logistic regression), "student" (front member ``trial`` retrained). ``accuracy`` is a fraction on
-    ``split`` ("validation" or "test"), the mean over ``seeds`` trainings with standard deviation ``sd``. ``behind`` is
-    teacher minus this row with its 95 % interval: (mean, low, high), fractions.
+    "baseline" (logistic regression), "student" (a front member retrained; its name is "student" and its number).
+    ``accuracy`` is a fraction on ``split`` ("validation" or "test"), the mean over ``seeds`` trainings with standard
+    deviation ``sd``.
     """
 
     name: str
@@ -28,21 +28,11 @@ class Reference:
     params: int | None = None
     macs: int | None = None
     memory_bytes: int | None = None
-    trial: int | None = None
-    behind: tuple[float, float, float] | None = None
 
     def cost(self, name: str) -> int | None:
         """The cost of that name, None where it does not apply."""
         value: int | None = getattr(self, name)
         return value
-
-    def to_json(self) -> dict[str, Any]:
-        return {**self.__dict__, "behind": list(self.behind) if self.behind else None}
-
-    @classmethod
-    def from_json(cls, value: Mapping[str, Any]) -> Reference:
-        behind = value.get("behind")
-        return cls(**{**value, "behind": tuple(behind) if behind else None})
 
 
 @dataclass(frozen=True)
@@ -51,7 +41,8 @@ class Contents:
 
     ``study``: the resolved study as stored. ``trials``: all of them, in order of their numbers. ``front``: the store's
     front rows. ``recipes``: method and teachers of each trial by number, as labels. ``validation_images``: size of the
-    validation split, from which standard errors follow. ``claims``: what verification may say, in words.
+    validation split, from which standard errors follow. ``claims``: differences of accuracy with
+    their intervals in points, as `autostudent.verify` stores them.
     ``shared_seconds``: what was paid once (teachers, assistants, knowledge). ``environment``: versions of the packages,
     the machine. ``citations``: one text per method used. ``commands``: shell lines that repeat the study. ``created``:
     when the page was made, as text.
@@ -64,7 +55,7 @@ class Contents:
     references: Sequence[Reference] = ()
     recipes: Mapping[int, tuple[str, str]] = field(default_factory=dict)
     validation_images: int | None = None
-    claims: Sequence[str] = ()
+    claims: Sequence[Mapping[str, Any]] = ()
     shared_seconds: Mapping[str, float] = field(default_factory=dict)
     environment: Mapping[str, str] = field(default_factory=dict)
     citations: Sequence[str] = ()

@@ -12,6 +12,7 @@ from autostudent.report.words import taught_by
 from autostudent.store.store import Store
 
 COSTS = ("params", "macs", "memory_bytes")
+VERIFIED = "verified: "
 
 
 def gather(store: Store, *, study_file: str | None = None) -> Contents:
@@ -22,6 +23,7 @@ def gather(store: Store, *, study_file: str | None = None) -> Contents:
         study_file: the path that the commands on the page name.
     """
     rows = {row["trial"]: row for row in store.rows()}
+    students = {f"student {number}": row for number, row in rows.items()}
     recipes = {number: (str(row.get("method", "unknown")), taught_by(row)) for number, row in rows.items()}
     described = store.described()
     objectives = described.get("objectives")
@@ -36,10 +38,10 @@ def gather(store: Store, *, study_file: str | None = None) -> Contents:
         else store.objectives,
         trials=store.trials(),
         front=store.front(),
-        references=[reference(name, row, rows) for name, row in store.references().items()],
+        references=[reference(name, row, students) for name, row in store.references().items()],
         recipes=recipes,
         validation_images=described.get("validation_images"),
-        claims=[str(claim.get("text", claim)) for claim in described.get("claims", [])],
+        claims=described.get("claims", []),
         shared_seconds=described.get("shared_seconds", {}),
         environment=environment,
         citations=citations(method for method, _ in recipes.values()),
@@ -48,21 +50,24 @@ def gather(store: Store, *, study_file: str | None = None) -> Contents:
     )
 
 
-def reference(name: str, row: Mapping[str, Any], trials: Mapping[int, Mapping[str, Any]]) -> Reference:
-    """A stored reference row as the page wants it; rows that `verify` wrote were measured on the test split."""
-    verified = name.startswith("verified: ")
-    trial = row.get("trial")
-    known = {**trials.get(trial, {}), **row} if trial is not None else row
+def reference(name: str, row: Mapping[str, Any], students: Mapping[str, Mapping[str, Any]]) -> Reference:
+    """A stored reference row as the page wants it; rows that `verify` wrote were measured on the test split.
+
+    ``students`` are rows of trials by name ("student 7"): a retrained student costs what its trial does.
+    """
+    verified = name.startswith(VERIFIED)
+    title = str(row.get("name", name.removeprefix(VERIFIED)))
+    known = {**{k: v for k, v in students.get(title, {}).items() if k in COSTS}, **row}
     return Reference(
-        name=str(row.get("name", name)),
+        name=title,
         kind=str(row.get("kind", "rival")),
         accuracy=float(row["accuracy"]),
         split="test" if verified else "validation",
         sd=row.get("accuracy_sd"),
         seeds=int(row.get("seeds", 1)),
-        trial=trial,
-        behind=tuple(row["behind"]) if row.get("behind") else None,
-        **{cost: known.get(cost) for cost in COSTS},
+        params=known.get("params"),
+        macs=known.get("macs"),
+        memory_bytes=known.get("memory_bytes"),
     )
 
 

@@ -154,8 +154,7 @@ def front_section(contents: Contents, chosen: int | None) -> str:
 
 def proof_section(contents: Contents) -> str:
     """Fresh seeds on the test split, beside everything that a sceptic would compare with."""
-    claims = "".join(f"<li>{escape(claim)}</li>" for claim in contents.claims)
-    body = tables.proof_table(contents) + (f"<ul>{claims}</ul>" if claims else "")
+    body = tables.proof_table(contents) + tables.claims_table(contents)
     note = (
         "A search’s winner is the luckiest of many. These networks were trained again with fresh seeds and measured "
         "once on pictures that the search never saw."

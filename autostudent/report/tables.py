@@ -98,24 +98,31 @@ def proof_table(contents: Contents) -> str:
     cells = []
     for row in rows:
         spread = f" ± {100 * row.sd:.1f}" if row.sd is not None else ""
-        behind = (
-            ""
-            if row.behind is None
-            else f"{points(-row.behind[0])} ({points(-row.behind[2])} to {points(-row.behind[1])})"
-        )
         cells.append(
             [
                 escape(row.name),
                 escape(row.kind),
                 f"{100 * row.accuracy:.1f}{spread} %",
                 str(row.seeds),
-                behind,
                 count(row.params),
                 size(row.memory_bytes),
             ]
         )
-    head = ["Network", "What it is", "Test accuracy", "Seeds", "To teacher (95 % interval)", "Parameters", "Memory"]
+    head = ["Network", "What it is", "Test accuracy", "Seeds", "Parameters", "Memory"]
     return table(head, cells, name="Test accuracy", marks=[row.kind for row in rows])
+
+
+def claims_table(contents: Contents) -> str:
+    """Differences between networks on the test split, each with its interval; empty without any."""
+    readings = {"tie": "no difference to speak of", "higher": "the first is better", "lower": "the second is better"}
+    rows = []
+    for claim in contents.claims:
+        low, high = (points(float(claim[end]) / 100) for end in ("low", "high"))
+        reading = readings.get(str(claim.get("verdict")), "")
+        cells = [points(float(claim["points"]) / 100), f"{low} to {high}", str(claim.get("seeds", "")), reading]
+        rows.append([escape(str(claim["difference"]).replace(" - ", " − ")), *cells])
+    head = ["Difference", "Points", "95 % interval", "Seeds", "Reading"]
+    return table(head, rows, name="Differences on the test split") if rows else ""
 
 
 def equal_size(trials: Sequence[Trial]) -> np.ndarray:

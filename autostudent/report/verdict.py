@@ -84,7 +84,7 @@ def proof(contents: Contents, row: Mapping[str, Any]) -> str:
         compared += f", the teacher {percent(teacher.accuracy)}"
         compared += f" (standard error {100 * error:.1f} points)" if error else ""
     compared += "."
-    again = [r for r in contents.references if r.kind == "student" and r.split == "test" and r.trial == row["trial"]]
+    again = [r for r in contents.references if r.split == "test" and r.name == f"student {row['trial']}"]
     if not again:
         return compared + " Measured once, by the search that picked it: expect a little less on new data."
     fresh, held_out = again[0], contents.teacher("test")

@@ -14,6 +14,7 @@ OBJECTIVES = (
     Objective("memory_bytes", "minimize", "bytes", limit=393216, exact=True),
 )
 METHODS = {"none": "–", "kd": "main", "takd": "ta1", "ces_kd": "main, ta1, ta2"}
+CLAIM = {"points": 0.4, "low": -0.1, "high": 0.9, "seeds": 5, "verdict": "tie"}
 RUNGS = (3, 9, 27)
 
 
@@ -63,7 +64,7 @@ def study(students: int = 24, *, name: str = "digits", hostile: str = "", proof:
             Reference("main" + hostile, "teacher", 0.985, "test", params=1_080_000, memory_bytes=4_900_000),
             Reference(
                 f"student {chosen['trial']}", "student", 0.981, "test", 0.003, 5, int(chosen["params"]),
-                memory_bytes=int(chosen["memory_bytes"]), trial=chosen["trial"], behind=(0.004, -0.001, 0.009),
+                memory_bytes=int(chosen["memory_bytes"]),
             ),
             Reference("no teacher" + hostile, "control", 0.972, "test", 0.005, 5, int(chosen["params"])),
             Reference("logistic regression", "baseline", 0.966, "test"),
@@ -79,6 +80,7 @@ def study(students: int = 24, *, name: str = "digits", hostile: str = "", proof:
         shared_seconds={"teachers": 41.0, "assistants": 38.0, "knowledge": 12.5},
         environment={"autostudent": "0.1.0", "torch": "2.13.0"},
         citations=["Hinton, Vinyals, Dean (2015). Distilling the Knowledge in a Neural Network. arXiv 1503.02531."],
+        claims=[CLAIM | {"difference": f"main{hostile} - student"}] if proof else [],
         commands=["autostudent search studies/digits.yaml", "autostudent report studies/digits.yaml"],
         created="2026-01-05",
     )
