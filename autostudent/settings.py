@@ -66,15 +66,14 @@ class TrainingSettings:
     """How every student trains, whatever its recipe.
 
     ``warmup`` and ``decay`` are shares of the run. ``views`` is how many augmented copies of the training set the view
-    bank holds; ``augment`` overrides the data set's defaults ({"crop_pad": pixels, "flip": bool}).
+    bank holds; None means one for each epoch, so that the bank is on-line augmentation made once.
     """
 
     batch_size: int = 128
     momentum: float = 0.9
     warmup: float = 0.05
     decay: float = 0.35
-    views: int = 8
-    augment: Mapping[str, Any] = field(default_factory=dict)
+    views: int | None = None
 
 
 @dataclass(frozen=True)

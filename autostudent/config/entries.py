@@ -41,6 +41,11 @@ class Entry(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
+class AugmentEntry(Entry):
+    crop_pad: Annotated[int, BeforeValidator(not_bool), Field(ge=0, le=64)] | None = None
+    flip: bool | None = None
+
+
 class DataEntry(Entry):
     """One source; which options belong to it is for `autostudent.data.datasets.load`. Cuts are shares or counts."""
 
@@ -56,6 +61,7 @@ class DataEntry(Entry):
     validation: Amount | None = None
     test: Amount | None = None
     meta: Amount | None = None
+    augment: AugmentEntry | None = None
     seed: Annotated[int, BeforeValidator(not_bool), Field(ge=0)] | None = None
 
     @model_validator(mode="after")
@@ -158,18 +164,12 @@ class SearchEntry(Entry):
     options: dict[str, Any] = {}
 
 
-class AugmentEntry(Entry):
-    crop_pad: Annotated[int, BeforeValidator(not_bool), Field(ge=0, le=64)] | None = None
-    flip: bool | None = None
-
-
 class TrainingEntry(Entry):
     batch_size: Positive = 128
     momentum: Annotated[float, BeforeValidator(not_bool), Field(ge=0, lt=1)] = 0.9
     warmup: Share = 0.05
     decay: Share = 0.35
-    views: Annotated[Count, Field(ge=1, le=1024)] = 8
-    augment: AugmentEntry = AugmentEntry()
+    views: Annotated[Count, Field(ge=1, le=1024)] | None = None
 
 
 class RunEntry(Entry):
