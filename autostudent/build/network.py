@@ -12,9 +12,10 @@ from torch import Tensor, nn
 from autostudent.build import ops_vision
 from autostudent.errors import ConfigError
 from autostudent.space.graph import Architecture, Node
-from autostudent.space.schedule import Step, schedule
+from autostudent.space.schedule import schedule
 
 PENULTIMATE = "penultimate"
+EMPTY = torch.empty(0)  # stands in a slot whose tensor is freed
 
 
 class Block(NamedTuple):
@@ -24,6 +25,18 @@ class Block(NamedTuple):
     depth: int
     channels: int
     stride: int
+
+
+class Instruction(NamedTuple):
+    """A `Step` as the forward pass needs it: ``part`` is the position of its module, -1 for plain functions."""
+
+    part: int
+    kind: str
+    out: int
+    sources: tuple[int, ...]
+    frees: tuple[int, ...]
+    edge: int
+    factor: int
 
 
 class Network(nn.Module):
@@ -47,23 +60,23 @@ class Network(nn.Module):
             if len(given) not in (0, architecture.input.channels) or len(mean) != len(std):
                 raise ConfigError("mean, std", (tuple(mean), tuple(std)), f"{architecture.input.channels} numbers each")
         shape = (1, len(mean), 1, 1)
+        self.mean: Tensor | None
+        self.std: Tensor | None
         self.register_buffer("mean", torch.tensor([float(v) for v in mean]).reshape(shape) if mean else None)
         self.register_buffer("std", torch.tensor([float(v) for v in std]).reshape(shape) if std else None)
         plan = schedule(architecture)
         self.parts = nn.ModuleDict()
-        steps: list[tuple[int, Step]] = []
+        program: list[Instruction] = []
         for i, step in enumerate(plan.steps):
             part = ops_vision.module(step)
-            if part is None:
-                steps.append((-1, step))
-            else:
+            if part is not None:
                 self.parts[f"{step.kind}{i}"] = part
-                steps.append((len(self.parts) - 1, step))
+            place = -1 if part is None else len(self.parts) - 1
+            program.append(Instruction(place, step.kind, step.out, step.sources, step.frees, step.edge, step.size[0]))
+        self._program = tuple(program)
         self.edges = nn.Parameter(torch.ones(plan.edges)) if plan.edges else None
-        self._program = [
-            (part, step.kind, step.out, step.sources, step.frees, step.edge, step.size[0]) for part, step in steps
-        ]
         self._slots = plan.slots
+        self._linear = list(self.parts)[-1]
         self._pooled = plan.steps[-1].sources[0]
         self.blocks = tuple(
             Block(f"block{depth + 1}", depth, nodes[i].width, nodes[i].stride)
@@ -97,7 +110,7 @@ class Network(nn.Module):
 
     def head(self, penultimate: Tensor) -> Tensor:
         """Logits ``(B, C)`` of a penultimate tensor ``(B, D)``."""
-        logits: Tensor = next(reversed(self.parts.values()))(penultimate)
+        logits: Tensor = self.parts[self._linear](penultimate)
         return logits
 
     def top(self, tap: str) -> Network:
@@ -111,37 +124,38 @@ class Network(nn.Module):
         return Network(above(self.architecture, self._node_of[tap], tap))
 
     def _run(self, x: Tensor, wanted: frozenset[int], held: dict[int, Tensor]) -> Tensor:
-        slots: list[Tensor | None] = [None] * self._slots
-        slots[0] = x if self.mean is None else x.sub(self.mean).div_(self.std)
+        """The schedule; tensors of ``wanted`` slots are put into ``held``."""
+        slots = [EMPTY] * self._slots
+        slots[0] = x if self.mean is None or self.std is None else x.sub(self.mean).div_(self.std)
         del x
         parts = list(self.parts.values())
         weights = () if self.edges is None else torch.sigmoid(self.edges).unbind()
-        for part, kind, out, sources, frees, edge, size in self._program:
+        for part, kind, out, sources, frees, edge, factor in self._program:
+            first = slots[sources[0]]
             if part >= 0:
-                slots[out] = parts[part](slots[sources[0]])
+                slots[out] = parts[part](first)
             elif kind == "axpy_":
-                slots[out].addcmul_(slots[sources[0]], weights[edge])  # type: ignore[union-attr]
+                slots[out].addcmul_(first, weights[edge])
             elif kind == "scale":
-                slots[out] = slots[sources[0]] * weights[edge]  # type: ignore[operator]
+                slots[out] = first * weights[edge]
             elif kind == "add":
-                slots[out] = slots[sources[0]] + slots[sources[1]]  # type: ignore[operator]
+                slots[out] = first + slots[sources[1]]
             elif kind == "add_":
-                slots[out].add_(slots[sources[0]])  # type: ignore[union-attr,arg-type]
+                slots[out].add_(first)
             elif kind == "divide_":
-                slots[out].div_(size)  # type: ignore[union-attr]
+                slots[out].div_(factor)
             elif kind == "mean":
-                slots[out] = slots[sources[0]].mean((2, 3))  # type: ignore[union-attr]
+                slots[out] = first.mean((2, 3))
             elif kind == "concat":
-                slots[out] = torch.cat([slots[i] for i in sources], 1)  # type: ignore[misc]
+                slots[out] = torch.cat([slots[i] for i in sources], 1)
             else:
-                slots[out] = ops_vision.attend(slots[sources[0]], slots[sources[1]], weights[edge])  # type: ignore[arg-type]
-            if out in wanted and out not in held:
-                held[out] = slots[out]  # type: ignore[assignment]
+                slots[out] = ops_vision.attend(first, slots[sources[1]], weights[edge])
+            del first
+            if out in wanted:
+                held.setdefault(out, slots[out])
             for slot in frees:
-                slots[slot] = None
-        logits = slots[-1]
-        assert logits is not None
-        return logits
+                slots[slot] = EMPTY
+        return slots[-1]
 
 
 def above(architecture: Architecture, cut: int, name: str) -> Architecture:

@@ -101,8 +101,8 @@ class Architecture:
     def fingerprint(self) -> str:
         """The same for graphs that differ only in the order of their nodes (32 hexadecimal digits).
 
-        Every node is hashed (to 128 bits) with all that it depends on, then with all that depends on it; the multiset of
-        these hashes names the graph. Neighbours enter as a sum, which has no order.
+        Every node is hashed (to 128 bits) with all that it depends on, then with all that depends on it; the multiset
+        of these hashes names the graph. Neighbours enter as a sum, which has no order.
         """
         below: list[int] = []
         above = [0] * len(self.nodes)
@@ -172,7 +172,9 @@ class Architecture:
                 raise ConfigError(key, list(node.inputs), f"one input for {node.op}")
         read = {j for node in self.nodes for j in node.inputs}
         if read != set(range(len(self.nodes) - 1)):
-            raise ConfigError("architecture.nodes", "a node that nothing reads", "every node but the last read by another")
+            raise ConfigError(
+                "architecture.nodes", "a node that nothing reads", "every node but the last read by another"
+            )
         if not self.blocks or not all(0 < block < len(self.nodes) for block in self.blocks):
             raise ConfigError("architecture.blocks", list(self.blocks), "positions of nodes")
 
