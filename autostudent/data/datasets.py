@@ -148,17 +148,6 @@ def load(spec: Mapping[str, Any], seed: int = 0) -> Dataset:
     )
 
 
-def load_expected(spec: Mapping[str, Any], fingerprint: str) -> Dataset:
-    """`load`, refused with a `DataError` when the data is no longer what had this fingerprint."""
-    dataset = load(spec)
-    if dataset.fingerprint != fingerprint:
-        raise DataError(
-            f"{dataset.name}: the data has changed since the study began (fingerprint {dataset.fingerprint}, "
-            f"expected {fingerprint}); restore it, or begin another study"
-        )
-    return dataset
-
-
 CUTS = ("test", "limit", "validation", "meta")  # each cut has its own random numbers
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
@@ -18,9 +18,6 @@ from torch import Tensor
 from autostudent.assets import checksum
 from autostudent.errors import ConfigError, unknown_name
 from autostudent.records import digest
-
-if TYPE_CHECKING:
-    from autostudent.data.datasets import Dataset
 
 CODE = 1  # a change of what a view holds must change this number: it is part of the bank's address
 
@@ -81,11 +78,6 @@ class ViewBank:
         if not 0 <= number < self.views:
             raise IndexError(f"view {number} of a bank of {self.views}")
         return augmented(self.x, self.augment, self.seed, number)
-
-
-def bank_of(dataset: Dataset, views: int, seed: int, options: Mapping[str, Any]) -> ViewBank:
-    """The bank of a data set's training pictures; ``options`` override its default augmentation."""
-    return ViewBank(dataset.train.x, views, seed, dataset.augment.with_options(options))
 
 
 def augmented(x: Tensor, augment: Augment, seed: int, number: int) -> Tensor:

@@ -63,7 +63,7 @@ class Foreign(nn.Module):
     def _explore(self, shape: tuple[int, int, int], classes: int, stages: dict[str, str]) -> None:
         """One forward pass of two pictures, from which taps and head are read off."""
         pictures = torch.rand(2, *shape, generator=torch.Generator().manual_seed(0))
-        seen = Trace(self.network)
+        seen = Trace(self.network, self.prepare(pictures).shape[-2:])
         try:
             with torch.no_grad(), seen:
                 logits = logits_of(self.network(self.prepare(pictures)))
@@ -137,11 +137,13 @@ class Foreign(nn.Module):
 class Trace:
     """Records, while it is entered, what the modules of a network read and give.
 
-    ``maps``: (channels, height, width) of every module's output of that form, by path in the order of execution.
+    ``maps``: (channels, height, width) of every module's output that is such a map of pictures of ``size`` (height,
+    width), by path in the order of execution. Maps with channels last are told by their sides, which are not in the
+    proportion of the picture's; they are left out.
     """
 
-    def __init__(self, network: nn.Module) -> None:
-        self.network = network
+    def __init__(self, network: nn.Module, size: Sequence[int]) -> None:
+        self.network, self.size = network, size
         self.maps: dict[str, tuple[int, int, int]] = {}
         self.linear: list[tuple[str, Tensor, Tensor]] = []
 
@@ -157,13 +159,18 @@ class Trace:
 
     def _seen(self, path: str) -> Any:
         def hook(module: nn.Module, args: tuple[Any, ...], output: Any) -> None:
-            if isinstance(output, Tensor) and output.ndim == 4:
+            if isinstance(output, Tensor) and output.ndim == 4 and self._in_proportion(output):
                 self.maps.pop(path, None)
                 self.maps[path] = (output.shape[1], output.shape[2], output.shape[3])
             if isinstance(module, nn.Linear) and isinstance(output, Tensor) and output.ndim == 2:
                 self.linear.append((path, args[0], output))
 
         return hook
+
+    def _in_proportion(self, output: Tensor) -> bool:
+        """Whether the last two sides are those of the picture, shrunk and rounded."""
+        (height, width), (rows, columns) = self.size, output.shape[-2:]
+        return abs(rows * width - columns * height) <= max(height, width)
 
     def head(self, logits: Tensor) -> str:
         """Path of the linear layer whose output the logits are, "" where there is none."""
@@ -173,11 +180,11 @@ class Trace:
         """Module paths of "stage1", "stage2", …"""
         if all(path in self.maps for path in STAGES):
             return {f"stage{number}": path for number, path in enumerate(STAGES, 1)}
-        last: dict[tuple[int, int], str] = {}
+        last: dict[int, str] = {}  # by pixels, falling in the order of execution
         for path, (_, height, width) in self.maps.items():
-            if height * width > 1:
-                last[height, width] = path
-        return {f"stage{number}": last[size] for number, size in enumerate(sorted(last, reverse=True), 1)}
+            if 1 < height * width <= min(last, default=height * width):
+                last[height * width] = path
+        return {f"stage{number}": path for number, path in enumerate(last.values(), 1)}
 
 
 def logits_of(output: Any) -> Tensor:

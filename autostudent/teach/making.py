@@ -29,6 +29,7 @@ from autostudent.teach.training import Say, silent, train
 from autostudent.teach.weights import load_state, pack_state, read_state
 
 CODE = 1  # a change of how teachers are made or measured must change this number: it is part of their key
+NEAR_CHANCE = 2.0  # times the accuracy of a guess
 DEFAULTS: dict[str, Any] = {"epochs": 30}
 
 
@@ -82,6 +83,7 @@ def brought(
     assets: Assets,
     device: torch.device | str,
     normalised: bool = False,
+    say: Say = silent,
 ) -> Teacher:
     """Makes or finds the asset of a teacher that the user brings.
 
@@ -102,7 +104,13 @@ def brought(
         module.eval()
         exact = measured_costs(module, shape)
         keep(entry, name, module, origin, exact, 0.0, dataset, torch.device(device), {})
-    return Teacher.load(name, key, assets, device)
+    teacher = Teacher.load(name, key, assets, device)
+    if teacher.metrics["accuracy"] < NEAR_CHANCE / len(dataset.classes):
+        say(
+            f"{name} is right about {teacher.metrics['accuracy']:.1%} of the validation pictures, near chance: "
+            "are normalize, resize and the order of the classes those of its training?"
+        )
+    return teacher
 
 
 def require_classes(name: str, module: nn.Module, dataset: Dataset) -> None:

@@ -6,7 +6,6 @@ name) or "plugin" (an installed entry point of the group ``autostudent.teachers`
 
 from __future__ import annotations
 
-import inspect
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from importlib.metadata import entry_points
@@ -100,12 +99,9 @@ def blank(origin: Mapping[str, Any], seed: int) -> nn.Module:
 
 def torchvision_model(origin: Mapping[str, Any]) -> Foreign:
     """A torchvision model without weights, wrapped."""
-    make = vision("models").get_model
-    builder = vision("models").get_model_builder(origin["model"])
-    extra = {"init_weights": True} if "init_weights" in inspect.signature(builder).parameters else {}
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        network = make(origin["model"], weights=None, num_classes=origin["classes"], **extra)
+        warnings.simplefilter("ignore")  # about initial weights, which are replaced
+        network = vision("models").get_model(origin["model"], weights=None, num_classes=origin["classes"])
     shape = tuple(origin["shape"])
     return Foreign(
         network, shape, origin["classes"], 3, origin["mean"], origin["std"], origin["resize"], origin["taps"]

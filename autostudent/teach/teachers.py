@@ -62,14 +62,14 @@ def resolve(
         architecture = named_resnet(f"teachers.{name}.resnet", spec["resnet"], dataset)
         return trained(name, architecture, dataset, assets, read_optim(name, spec), device=device, seed=seed, say=say)
     if kind == "plugin":
-        return brought(name, plugin_origin(spec, dataset), None, dataset, assets, device)
+        return brought(name, plugin_origin(spec, dataset), None, dataset, assets, device, say=say)
     if kind == "torchvision":
         if "weights" not in spec:
             raise ConfigError(f"teachers.{name}.weights", None, "a safetensors file or a state dict saved by torch")
         origin, path = torchvision_origin(spec, dataset), spec["weights"]
     else:
         origin, path = checkpoint_origin(name, spec, dataset), spec["checkpoint"]
-    return brought(name, origin, Path(str(path)).expanduser(), dataset, assets, device, "normalize" in spec)
+    return brought(name, origin, Path(str(path)).expanduser(), dataset, assets, device, "normalize" in spec, say)
 
 
 def check_spec(name: str, spec: Mapping[str, Any]) -> str:

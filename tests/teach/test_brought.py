@@ -12,6 +12,7 @@ from autostudent.data.vision_import import vision
 from autostudent.errors import ConfigError, TeacherError
 from autostudent.measure.predict import predict
 from autostudent.space.resnet import resnet
+from autostudent.teach.foreign import Foreign
 from autostudent.teach.making import measured_costs
 from autostudent.teach.origin import IMAGENET
 from autostudent.teach.teachers import resolve
@@ -103,6 +104,36 @@ def test_other_families_get_a_tap_map(name, colours, shared, tmp_path):
             made.module.head(x)
     else:
         torch.testing.assert_close(made.module.head(taps["penultimate"]), logits)
+
+
+def test_stages_only_shrink():
+    """Networks for large pictures enlarge the last map of small ones before their linear layers: no stage."""
+    nn = torch.nn
+    network = nn.Sequential(
+        nn.Conv2d(3, 4, 3, padding=1), nn.MaxPool2d(2), nn.Conv2d(4, 6, 3, padding=1), nn.MaxPool2d(4),
+        nn.AdaptiveAvgPool2d(3), nn.Flatten(), nn.Linear(54, 5),
+    )  # fmt: skip
+    made = Foreign(network, (3, 16, 16), 5, 3, (0.5,), (0.5,))
+    assert made.paths == {"stage1": "0", "stage2": "2", "stage3": "3"}
+    assert made.taps == {"stage1": (4, 1), "stage2": (6, 2), "stage3": (6, 8), "penultimate": (54, 0)}
+
+
+def test_maps_with_channels_last_are_no_stages(colours, shared, tmp_path):
+    network = vision("models").get_model("swin_t", num_classes=10).eval()
+    torch.save(network.state_dict(), tmp_path / "w.pt")
+    spec = {"torchvision": "swin_t", "weights": str(tmp_path / "w.pt"), "resize": 32}
+    made = resolve("main", spec, colours, shared)
+    _, taps = made.module.features(torch.rand(2, 3, 8, 8), list(made.info.taps))
+    for tap, (channels, _) in made.info.taps.items():
+        assert taps[tap].shape[1] == channels
+        assert channels % 96 == 0
+
+
+def test_a_teacher_near_chance_is_remarked_on(weights, colours, shared):
+    said = []
+    resolve("main", {"torchvision": "resnet18", "weights": str(weights)}, colours, shared, say=said.append)
+    assert len(said) == 1
+    assert "near chance" in said[0]
 
 
 def test_costs_are_those_that_torchvision_documents(model):

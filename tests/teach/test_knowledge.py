@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from autostudent.assets import Assets
-from autostudent.data.views import bank_of
+from autostudent.data.views import Augment, ViewBank
 from autostudent.errors import AssetError
 from autostudent.measure.predict import predict
 from autostudent.teach import knowledge as room
@@ -16,7 +16,7 @@ from autostudent.teach.teachers import resolve
 
 @pytest.fixture
 def bank(digits):
-    return bank_of(digits, 4, 0, {"flip": True})
+    return ViewBank(digits.train.x, 4, 0, Augment(1, True))
 
 
 def files(assets, teacher, bank):
@@ -108,7 +108,7 @@ def test_another_teacher_or_bank_has_its_own(digits, teacher, bank, shared, tmp_
     with pytest.raises(AssetError):
         Knowledge.open(assets, other.key, bank)
     with pytest.raises(AssetError):
-        Knowledge.open(assets, teacher.key, bank_of(digits, 4, 1, {"flip": True}))
+        Knowledge.open(assets, teacher.key, ViewBank(digits.train.x, 4, 1, Augment(1, True)))
 
 
 def test_foreign_logits_are_noticed(digits, teacher, bank, shared, tmp_path):
