@@ -74,7 +74,7 @@ def search(
     given += [f"budget.trials={trials}"] if trials is not None else []
     given += [f"run.address={address}"] if address is not None else []
     loaded = load_study(study, given, store=store)
-    with view(errors if json else out, loaded) as shown:
+    with view(errors if json else out, loaded.settings) as shown:
         loaded.run(shown)
     rows, references = front_of(loaded.settings)
     if json:

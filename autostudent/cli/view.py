@@ -19,7 +19,7 @@ from autostudent.report.words import duration
 
 if TYPE_CHECKING:
     from autostudent.driver import Event
-    from autostudent.study import Study
+    from autostudent.settings import StudySettings
 
 LOOK = 5.0  # seconds between two looks at the store
 
@@ -59,25 +59,25 @@ class Pace:
 
 
 @contextmanager
-def view(console: Console, study: Study | None = None) -> Iterator[Shown]:
-    """The view that fits ``console``; with ``study`` it shows how far its search is."""
-    pace = Pace(*expectation(study)) if study is not None else None
-    if not console.is_terminal or study is None or pace is None:
+def view(console: Console, settings: StudySettings | None = None) -> Iterator[Shown]:
+    """The view that fits ``console``; with the settings of a study it shows how far its search is."""
+    pace = Pace(*expectation(settings)) if settings is not None else None
+    if not console.is_terminal or settings is None or pace is None:
         yield Lines(console, pace)
         return
-    live = LiveView(study, pace)
+    live = LiveView(settings, pace)
     with Live(console=console, get_renderable=live.render, refresh_per_second=4, transient=True):
         yield live
 
 
-def expectation(study: Study) -> tuple[float, dict[int, int]]:
+def expectation(settings: StudySettings) -> tuple[float, dict[int, int]]:
     """Epochs that the whole study needs, and those that each trial in its store has already."""
     from autostudent.store.store import Store
     from autostudent.study import epochs_of
 
-    budget = study.settings.budget
+    budget = settings.budget
     try:
-        with Store.read(study.settings.store, study.settings.study) as store:
+        with Store.read(settings.store, settings.study) as store:
             before = {trial.number: trial.epoch for trial in store.trials()}
     except StoreError:
         before = {}
@@ -107,13 +107,13 @@ class Lines:
 class LiveView:
     """A bar, the last event, and the front so far."""
 
-    def __init__(self, study: Study, pace: Pace) -> None:
-        self.study = study
+    def __init__(self, settings: StudySettings, pace: Pace) -> None:
+        self.settings = settings
         self.pace = pace
         self.bar = Progress(
             TextColumn("students"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[left]}")
         )
-        self.task = self.bar.add_task("students", total=study.settings.budget.trials, left="")
+        self.task = self.bar.add_task("students", total=settings.budget.trials, left="")
         self.text = "starting"
         self.failed = 0
         self.front: list[dict[str, Any]] = []
@@ -133,7 +133,7 @@ class LiveView:
 
     def look(self) -> None:
         """Reads the front from the store."""
-        self.front, self.references = front_of(self.study.settings)
+        self.front, self.references = front_of(self.settings)
 
     def render(self) -> Group:
         """What the terminal shows now."""

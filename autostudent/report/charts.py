@@ -201,7 +201,7 @@ def measured_name(contents: Contents) -> str:
 
 
 def method_chart(contents: Contents) -> Chart:
-    """Final accuracies of each method's students: every point, and the box of their quartiles."""
+    """Final accuracies of each method's students: every point, and from five on the box of their quartiles."""
     complete, colours = finished(contents), palette(contents)
     traces = []
     for method in sorted({contents.method(trial) for trial in complete}):
@@ -215,7 +215,7 @@ def method_chart(contents: Contents) -> Chart:
                 "jitter": 0.4,
                 "pointpos": 0,
                 "marker": {"color": colours[method], "size": 6, "opacity": 0.6},
-                "line": {"color": colours[method], "width": 1.5},
+                "line": {"color": colours[method] if len(mine) >= 5 else "rgba(0,0,0,0)", "width": 1.5},
                 "fillcolor": "rgba(0,0,0,0)",
                 "customdata": [trial.number for trial in mine],
                 "hovertemplate": f"student %{{customdata}}, {escape(method)}<br>%{{y:.2%}}<extra></extra>",

@@ -8,6 +8,7 @@ from html import escape
 from typing import Any
 
 import numpy as np
+from scipy.stats import t as student_t
 
 from autostudent.records import Trial, TrialState
 from autostudent.report.contents import Contents, Reference
@@ -129,7 +130,7 @@ def equal_size(trials: Sequence[Trial]) -> np.ndarray:
     """Accuracy (n,) beyond what a student of that size has on average here: residuals of a parabola in log size."""
     accuracy = np.array([trial.values["accuracy"] for trial in trials])
     logs = np.log([max(trial.costs.get("params", 1.0), 1.0) for trial in trials])
-    degree = min(2, max(0, len(np.unique(logs)) - 2))
+    degree = min(2, len(np.unique(logs)) // 6)  # a curve needs more points than it has bends
     if degree == 0:
         return accuracy - accuracy.mean()
     centred = (logs - logs.mean()) / max(float(logs.std()), 1e-9)
@@ -151,7 +152,8 @@ def effects_table(contents: Contents, by: str) -> str:
     rows = []
     for name, members in sorted(groups.items(), key=lambda item: -float(beyond[item[1]].mean())):
         mine = beyond[members]
-        interval = f" ± {100 * 1.96 * mine.std(ddof=1) / len(mine) ** 0.5:.1f}" if len(mine) > 1 else ""
+        half = student_t.ppf(0.975, len(mine) - 1) * mine.std(ddof=1) / len(mine) ** 0.5 if len(mine) > 1 else None
+        interval = "" if half is None else f" ± {100 * half:.1f}"
         best = max(complete[index].values["accuracy"] for index in members)
         fronts = sum(complete[index].number in on_front for index in members)
         cells = [escape(name), str(tried[name]), str(len(members)), percent(best), str(fronts)]
@@ -190,7 +192,12 @@ def time_table(contents: Contents) -> str:
         for result in trial.results:
             for column, seconds in result.seconds.items():
                 spent[column] += seconds
-    words = {"student": "training students", "private": "peers and other networks private to a student"}
+    words = {
+        "student": "training students",
+        "private": "peers and other networks private to a student",
+        "rung": "annealing copies for the scores at rungs",
+        "segment": "whole segments, with loading and measuring",
+    }
     rows = [[escape(f"{name} (once, for all studies)"), duration(s)] for name, s in contents.shared_seconds.items()]
     rows += [[escape(words.get(name, name)), duration(seconds)] for name, seconds in spent.items() if seconds > 0]
     return table(["What", "Time of one worker"], rows, name="Time") if rows else ""

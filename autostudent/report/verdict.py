@@ -10,6 +10,8 @@ from typing import Any
 from autostudent.report.contents import Contents, Reference
 from autostudent.report.words import AXES, percent, times
 
+NEAR = 3.0  # points below the teacher that still count as coming near it
+
 
 @dataclass(frozen=True)
 class Verdict:
@@ -67,8 +69,11 @@ def verdict(contents: Contents) -> Verdict:
     if keeps:
         sentence = f"Student {row['trial']} keeps the teacher's accuracy with {saved}."
     else:
-        points = 100 * (teacher.accuracy - row["accuracy"])
-        sentence = f"Student {row['trial']} comes within {points:.1f} points of the teacher with {saved}."
+        gap = 100 * (teacher.accuracy - row["accuracy"])
+        near = (
+            f"comes within {gap:.1f} points of the teacher" if gap <= NEAR else f"is {gap:.1f} points below the teacher"
+        )
+        sentence = f"Student {row['trial']} {near} with {saved}."
     return Verdict(row, keeps, sentence, proof(contents, row))
 
 
