@@ -35,7 +35,11 @@ class Optim:
 
     def sgd(self, groups: list[dict[str, object]], device: torch.device) -> torch.optim.SGD:
         """The optimiser over parameter groups that carry their own ``weight_decay``."""
-        return torch.optim.SGD(groups, lr=self.lr, momentum=self.momentum, nesterov=True, fused=device.type != "mps")
+        sgd = torch.optim.SGD(groups, lr=self.lr, momentum=self.momentum, nesterov=True, fused=device.type != "mps")
+        for group in sgd.param_groups:  # the fused kernel refuses parameters whose first gradient comes later
+            for parameter in group["params"]:
+                sgd.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)
+        return sgd
 
 
 def anneal_steps(total: int, share: float = 0.04) -> int:

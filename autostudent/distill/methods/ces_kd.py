@@ -43,9 +43,10 @@ class CESKD(Wrapper):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        least, most = self.inner.needs.teachers
-        if not least <= 1 or most == 0:
-            raise ConfigError("ces_kd over", type(self.inner).__name__, "a loss that learns from one frozen teacher")
+        needs = self.inner.needs
+        if needs.teachers[0] > 1 or needs.teachers[1] == 0 or needs.access not in ("probabilities", "logits"):
+            allowed = "a loss that learns from the logits of one frozen teacher"
+            raise ConfigError("ces_kd over", type(self.inner).__name__, allowed)
 
     def own_needs(self) -> Needs:
         return Needs(teachers=(1, None), access="logits", derived=(self.score,), index=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from autostudent.distill.method import Paper, Wrapper
+from autostudent.errors import ConfigError
 
 
 @dataclass(frozen=True)
@@ -26,3 +27,9 @@ class TAKD(Wrapper):
         venue="AAAI",
         note="divergence summed over classes; the ladder's own recipe is fixed per study",
     )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        least, most = self.inner.needs.teachers
+        if least > 1 or most == 0:
+            raise ConfigError("takd over", type(self.inner).__name__, "a loss that learns from one frozen teacher")
