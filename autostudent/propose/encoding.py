@@ -27,10 +27,12 @@ SAMPLE = 192  # fresh draws that fix the scales
 class Layout:
     """Widths of the blocks of a row.
 
-    ``groups`` gives the variable of each ones column, ``rungs`` the number of rungs.
+    ``groups`` gives the variable of each ones column, ``alphabets`` a number for the choices of each variable:
+    variables with the same choices have the same number. ``rungs`` is the number of rungs.
     """
 
     groups: tuple[int, ...]
+    alphabets: tuple[int, ...]
     numbers: int
     features: int
     rungs: int
@@ -38,6 +40,14 @@ class Layout:
     @property
     def width(self) -> int:
         return len(self.groups) + self.numbers + self.features + 3
+
+    def choices(self, alphabet: int) -> int:
+        """Columns of one variable with these choices."""
+        return self.groups.count(self.alphabets.index(alphabet))
+
+    def shared_alphabets(self) -> tuple[int, ...]:
+        """Those of at least two variables."""
+        return tuple(sorted({alphabet for alphabet in self.alphabets if self.alphabets.count(alphabet) > 1}))
 
 
 class Encoder:
@@ -51,11 +61,14 @@ class Encoder:
         names = problem.space.names
         self._codes: list[tuple[int, np.ndarray]] = []  # categorical: column, known codes
         self._numbers: list[tuple[int, float, bool]] = []  # ordered: column, scale, conditional
+        alphabets: list[tuple[tuple[float, Value], ...]] = []
         for column, name in enumerate(names):
             values = [config[name] for config in configs if name in config]
             known = np.unique(coded[~np.isnan(coded[:, column]), column])
             if any(isinstance(value, str | bool) for value in values):
                 self._codes.append((column, known))
+                codes = coded[~np.isnan(coded[:, column]), column]
+                alphabets.append(tuple(sorted(dict(zip(codes, values, strict=True)).items())))
             elif len(known) > 1:
                 scale = max(1.0, float(known.max()))
                 self._numbers.append((column, scale, len(values) < len(sample)))
@@ -66,7 +79,9 @@ class Encoder:
         self._spread = spread[self._varying]
         groups = [group for group, (_, known) in enumerate(self._codes) for _ in range(len(known) + 1)]
         width = sum(2 if conditional else 1 for *_, conditional in self._numbers)
-        self.layout = Layout(tuple(groups), width, len(self._varying), len(problem.rungs))
+        numbers = {alphabet: i for i, alphabet in enumerate(dict.fromkeys(alphabets))}
+        shared = tuple(numbers[alphabet] for alphabet in alphabets)
+        self.layout = Layout(tuple(groups), shared, width, len(self._varying), len(problem.rungs))
         self._families: dict[tuple[Value | None, ...], int] = {}
         for config in configs:
             self._families.setdefault(self._family(config), len(self._families))

@@ -7,7 +7,7 @@ import math
 import torch
 from gpytorch.constraints import GreaterThan, Interval
 from gpytorch.kernels import Kernel, MaternKernel
-from gpytorch.priors import LogNormalPrior
+from gpytorch.priors import LogNormalPrior, NormalPrior
 from torch import Tensor
 
 from autostudent.propose.encoding import Layout
@@ -18,8 +18,10 @@ PARTS = 3  # features alone, configuration alone, both together
 class StudentKernel(Kernel):
     """k = (s1 kF + s2 kC + s3 kF kC + own student) x rungs + offset of the family at a lower rung.
 
-    kF is a Matern-5/2 over the features; kC the product of an exponential of the weighted Hamming distance over
-    categorical variables and a Matern-5/2 over the ordered ones. Two rungs i, j correlate as rho^|i - j|. "Own student"
+    kF is a Matern-5/2 over the features; kC the product of two, over ordered and over categorical variables. Categories
+    start equally far from each other (Hamming distance, weighted by variable); where several variables share their
+    choices, such as the operations on the edges of a cell, the distances between choices are learned for all of them
+    together. Two rungs i, j correlate as rho^|i - j|. "Own student"
     is what the rungs of one trial share beyond its description; with one rung it does not exist. The offset is a
     random effect of (family, rung): methods rise at different speeds, and what is known of one method's rise is partly
     pooled with the others'.
@@ -37,14 +39,17 @@ class StudentKernel(Kernel):
         ones = len(layout.groups)
         self._numbers = slice(ones, ones + layout.numbers)
         self._features = slice(ones + layout.numbers, ones + layout.numbers + layout.features)
-        self.register_buffer("groups", torch.tensor(layout.groups, dtype=torch.long))
         self.number_kernel = _matern(layout.numbers)
         self.feature_kernel = _matern(layout.features)
-        variables = len(set(layout.groups))
+        variables = len(layout.alphabets)
         if variables:
-            self._positive(
-                "hamming", torch.full((variables,), 1.0 / variables), LogNormalPrior(-math.log(variables), 1)
-            )
+            self._positive("weights", torch.full((variables,), 1 / variables), LogNormalPrior(-math.log(variables), 1))
+        self._places: dict[int, str] = {}  # alphabet -> the parameter that holds its choices' places
+        for alphabet in layout.shared_alphabets():
+            name = self._places[alphabet] = f"places{alphabet}"
+            start = torch.eye(layout.choices(alphabet)) / math.sqrt(2)
+            self.register_parameter(name, torch.nn.Parameter(start))
+            self.register_prior(f"{name}_prior", NormalPrior(start, torch.full_like(start, 0.15)), name)
         self._positive("scales", torch.full((PARTS,), 1.0 / PARTS), LogNormalPrior(-1.1, 0.8))
         if layout.rungs > 1:
             self.register_parameter("raw_rho", torch.nn.Parameter(torch.zeros(1)))
@@ -85,13 +90,29 @@ class StudentKernel(Kernel):
 
     def _configuration(self, x1: Tensor, x2: Tensor, diag: bool) -> Tensor:
         numbers = _apply(self.number_kernel, x1, x2, self._numbers, diag)
-        if not len(self.groups):
+        if not self.layout.groups:
             return numbers
-        weights = self._value("hamming")
-        one1, one2 = x1[..., : len(self.groups)], x2[..., : len(self.groups)]
-        weighted = one1 * weights[self.groups]
-        same = (weighted * one2).sum(-1) if diag else weighted @ one2.transpose(-1, -2)
-        return numbers * torch.exp(same - weights.sum())
+        ones = len(self.layout.groups)
+        places = self._all_places()
+        a, b = x1[..., :ones] @ places, x2[..., :ones] @ places
+        if diag:
+            squared = ((a - b) ** 2).sum(-1)
+        else:
+            squared = (a**2).sum(-1, keepdim=True) + (b**2).sum(-1).unsqueeze(-2) - 2 * a @ b.transpose(-1, -2)
+        distance = (10 * squared.clamp_min(1e-12)).sqrt()
+        return numbers * (1 + distance + distance**2 / 3) * torch.exp(-distance)
+
+    def _all_places(self) -> Tensor:
+        """(ones, ones) block-diagonal places of all choices of all variables, scaled by the variables' weights."""
+        roots = self._value("weights").sqrt()
+        blocks = []
+        for variable, alphabet in enumerate(self.layout.alphabets):
+            if alphabet in self._places:
+                places = getattr(self, self._places[alphabet])
+            else:
+                places = torch.eye(self.layout.choices(alphabet), dtype=roots.dtype) / math.sqrt(2)
+            blocks.append(roots[variable] * places)
+        return torch.block_diag(*blocks)
 
 
 def _matern(dimensions: int) -> MaternKernel | None:

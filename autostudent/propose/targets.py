@@ -8,21 +8,24 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from autostudent.front import nondominated
 from autostudent.propose.history import History, minimised
 from autostudent.propose.warp import Warp, choose_reference, choose_warp
 from autostudent.records import Objective, Trial
 
 MARGIN = 0.05  # how far beyond the reference a value is still told apart, in rate or in widths of the warp
+BEYOND_FRONT = 0.15  # how far beyond the front's worst member, on the modelled scale
 
 
 @dataclass(frozen=True)
 class Measurement:
-    """One valid value of one trial at one rung, minimised."""
+    """One valid value of one trial at one rung, minimised; ``others`` are the trial's other objectives."""
 
     trial: Trial
     level: int
     loss: float
     order: int
+    others: tuple[float, ...]
 
 
 @dataclass(frozen=True)
@@ -41,14 +44,13 @@ class Targets:
 
 def measurements(history: History, objective: Objective) -> list[Measurement]:
     """All finite valid values of the objective in commit order, so that a longer record only appends."""
-    found = [
-        Measurement(
-            trial, history.level(result.epoch), minimised(objective, result.values[objective.name]), result.order
-        )
-        for trial in history.trials
-        for result in trial.results
-        if result.valid and math.isfinite(result.values.get(objective.name, math.nan))
-    ]
+    found = []
+    for trial in history.trials:
+        others = tuple(history.costs(trial)) if objective is history.problem.measured else ()
+        for result in trial.results:
+            if result.valid and math.isfinite(result.values.get(objective.name, math.nan)):
+                loss = minimised(objective, result.values[objective.name])
+                found.append(Measurement(trial, history.level(result.epoch), loss, result.order, others))
     return sorted(found, key=lambda m: (m.order, m.trial.number, m.level))
 
 
@@ -67,7 +69,8 @@ def targets(objective: Objective, rows: Sequence[Measurement], rungs: int) -> Ta
 
     Low rungs are aligned by a regression of last-rung values on theirs over the trials that have both. The ones that
     went on are a selected, better set, which shifts their mean but not the regression. Losses beyond the reference can
-    never add hypervolume, so how far beyond they lie is noise: they are clipped.
+    never add hypervolume, so how far beyond they lie is noise: they are clipped. So are losses clearly beyond the
+    worst on the front, which add volume only to students cheaper than all.
     """
     last = rungs - 1
     final = [row.loss for row in rows if row.level == last]
@@ -75,6 +78,8 @@ def targets(objective: Objective, rows: Sequence[Measurement], rungs: int) -> Ta
     reference = choose_reference(objective, losses)
     warp = choose_warp(objective, losses, reference)
     worst = float(warp.to_model(np.array(reference + MARGIN * warp.width)))
+    if (edge := _front_edge([row for row in rows if row.level == last])) is not None:
+        worst = min(worst, float(warp.to_model(np.array(edge))) + BEYOND_FRONT)
     z = warp.to_model(np.array([row.loss for row in rows], dtype=float))
     level = np.array([row.level for row in rows], dtype=int)
     z[level == last] = np.minimum(z[level == last], worst)
@@ -86,6 +91,13 @@ def targets(objective: Objective, rows: Sequence[Measurement], rungs: int) -> Ta
         ]
         z[mask] = np.minimum(_align(z[mask], np.array(both).reshape(-1, 2)), worst)
     return Targets(z, worst, warp, reference)
+
+
+def _front_edge(rows: Sequence[Measurement]) -> float | None:
+    """The largest loss on the front of fully trained students; None where nothing else is known of them."""
+    points = np.array([[row.loss, *row.others] for row in rows if row.others])
+    front = nondominated(points) if len(points) else np.zeros(0, dtype=bool)
+    return float(points[front, 0].max()) if front.any() else None
 
 
 def _align(z: np.ndarray, pairs: np.ndarray) -> np.ndarray:
