@@ -41,6 +41,14 @@ def test_each_assistant_is_taught_by_the_next_larger(digits, tmp_path):
     assert [t.key for t in again.values()] == [t.key for t in made.values()]
 
 
+def test_assistants_halve_pictures_like_their_teacher(digits, tmp_path):
+    assets = Assets(tmp_path)
+    top = resolve("main", {"resnet": {"depth": 8, "width": 8, "stem_stride": 2}, "epochs": 1}, digits, assets)
+    made = ladder(top, 1, 1_000, digits, assets)["ta1"]
+    assert made.costs["macs"] < top.costs["macs"]
+    assert made.info.taps["stage1"][1] == 2
+
+
 def test_a_ladder_without_room_is_refused(digits, teacher, tmp_path):
     with pytest.raises(ConfigError, match="fewer steps"):
         ladder(teacher, 8, int(teacher.costs["params"]) - 20, digits, Assets(tmp_path))
