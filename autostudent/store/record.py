@@ -74,10 +74,11 @@ def failure_attribute(trial: Trial, failure: Failure, seconds: Mapping[str, floa
 
 
 def finite(result: Result) -> Result:
-    """The result without metrics and ledger columns that are not finite numbers: JSON has no word for them."""
+    """The result in plain floats, without metrics and ledger columns that are not finite: JSON has no word for them."""
+    values = {name: float(value) for name, value in result.values.items()}
     metrics = {name: float(value) for name, value in result.metrics.items() if math.isfinite(value)}
     seconds = {name: float(value) for name, value in result.seconds.items() if math.isfinite(value)}
-    return replace(result, metrics=metrics, seconds=seconds)
+    return replace(result, values=values, metrics=metrics, seconds=seconds)
 
 
 def unusable(result: Result, objectives: tuple[Objective, ...]) -> Failure | None:

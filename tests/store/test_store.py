@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
+import threading
 
 import optuna
 import pytest
@@ -243,3 +244,12 @@ def test_the_journal_file_is_a_store_too(toy, tmp_path):
         journal.drive(store)
     assert [str(trial.state) for trial in journal.read().trials()] == ["complete", "pruned", "fail"] + ["complete"] * 2
     assert journal.read().front()
+
+
+def test_a_thread_of_its_own_may_drive(toy, store):
+    """Runners commit from a thread that is not the one that opened the store."""
+    thread = threading.Thread(target=toy.drive, args=(store,))
+    thread.start()
+    thread.join()
+    assert [row["trial"] for row in store.front()] == [0, 3, 4]
+    toy.create(store, 5)
