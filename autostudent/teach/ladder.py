@@ -83,11 +83,9 @@ def recipe() -> Method:
 
 
 def stride_like(top: Teacher, side: int) -> int:
-    """The stem stride of the teacher's first stage, so that no assistant costs more than it; less for tiny pictures."""
-    stride = max(1, top.info.taps.get("stage1", (0, 1))[1])
-    while stride > 1 and side < 8 * stride:
-        stride //= 2
-    return stride
+    """The stem stride, 1 or 2: that of the teacher's first stage, so that no assistant costs more than it."""
+    stride = min(2, max(1, top.info.taps.get("stage1", (0, 1))[1]))
+    return stride if side >= 4 * stride else 1
 
 
 def sizes(largest: int, smallest: int, assistants: int) -> list[int]:

@@ -1,9 +1,11 @@
 import pytest
+import torch
 
 from autostudent.assets import Assets
+from autostudent.data.vision_import import vision
 from autostudent.errors import ConfigError
 from autostudent.space.cost import costs
-from autostudent.teach.ladder import assistant, ladder, sizes
+from autostudent.teach.ladder import assistant, ladder, sizes, stride_like
 from autostudent.teach.teachers import resolve
 
 
@@ -47,6 +49,17 @@ def test_assistants_halve_pictures_like_their_teacher(digits, tmp_path):
     made = ladder(top, 1, 1_000, digits, assets)["ta1"]
     assert made.costs["macs"] < top.costs["macs"]
     assert made.info.taps["stage1"][1] == 2
+
+
+def test_a_brought_teacher_gets_a_ladder(colours, tmp_path):
+    torch.manual_seed(0)
+    torch.save(vision("models").get_model("resnet18", num_classes=10).state_dict(), tmp_path / "w.pt")
+    spec = {"torchvision": "resnet18", "weights": str(tmp_path / "w.pt")}
+    top = resolve("main", spec, colours, Assets(tmp_path))
+    assert top.info.taps["stage1"][1] == 4
+    assert stride_like(top, 8) == 2
+    found = assistant(20_000, colours, stride_like(top, 8))
+    assert costs(found).macs < top.costs["macs"]
 
 
 def test_a_ladder_without_room_is_refused(digits, teacher, tmp_path):
