@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -66,10 +66,16 @@ class StudyDriver:
     _out: dict[int, Segment] = field(default_factory=dict)
     _exhausted: bool = False
     _bugs: list[Failure] = field(default_factory=list)
+    _lost: Counter[int] = field(default_factory=Counter)
 
     def __post_init__(self) -> None:
         unfinished = (TrialState.NEW, TrialState.TRAINING)
-        self._waiting.extend(trial for trial in self.store.trials() if trial.state in unfinished)
+        for trial in self.store.trials():
+            if trial.state in unfinished:
+                self._waiting.append(trial)
+            # A kill between a commit and the clearing after it leaves checkpoints that nobody will read again.
+            for result in trial.results if trial.state.finished else trial.results[:-1]:
+                self._drop(result.assets.get("checkpoint"))
 
     @property
     def finished(self) -> bool:
@@ -132,16 +138,22 @@ class StudyDriver:
         self._out.pop(segment.trial, None)
         if result.failure is None:
             trial = self.store.commit(segment.trial, result)
+            if trial.failure is not None:  # values that cannot be ranked
+                self._failed(segment, trial, trial.failure)
+                return
             self._bugs.clear()
             self._clean(segment, trial)
             self.progress(self._event("segment", self._line(trial), trial))
             return
         failure = result.failure
-        if failure.cause is Cause.WORKER_LOST and segment.attempt < ATTEMPTS:
+        self._lost[segment.trial] += failure.cause is Cause.WORKER_LOST
+        if failure.cause is Cause.WORKER_LOST and self._lost[segment.trial] < ATTEMPTS:
             self._waiting.append(self.store.trial(segment.trial))
             self.progress(self._event("requeued", f"student {segment.trial}: {failure.message}; trying again"))
             return
-        trial = self.store.fail(segment.trial, failure)
+        self._failed(segment, self.store.fail(segment.trial, failure), failure)
+
+    def _failed(self, segment: Segment, trial: Trial, failure: Failure) -> None:
         self._drop(segment.checkpoint)
         self.progress(self._event("failed", f"student {trial.number}: {failure.cause}: {failure.message}", trial))
         self._count_bug(failure)

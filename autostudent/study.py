@@ -19,7 +19,7 @@ from autostudent.distill.recipe import read_recipe
 from autostudent.driver import Event, StudyDriver, silent
 from autostudent.problem import Catalogue, make_problem, require_feasible, with_references
 from autostudent.propose import make as make_proposer
-from autostudent.records import Candidate, Description, Objective, Problem
+from autostudent.records import Candidate, Description, Objective, Problem, digest
 from autostudent.run.base import Runner
 from autostudent.settings import StudySettings
 from autostudent.space.space import Space, load_space
@@ -77,7 +77,7 @@ class Study:
     @cached_property
     def dataset(self) -> datasets.Dataset:
         """The study's data, split."""
-        return datasets.load(self.settings.data, seed=self.settings.search.seed)
+        return datasets.load(self.settings.data)
 
     @cached_property
     def catalogue(self) -> Catalogue:
@@ -118,20 +118,34 @@ class Study:
             progress(Event("prepare", text))
 
         for name, spec in self.settings.teachers.items():
-            found[name] = resolve(name, spec, self.dataset, self.assets, device=self.device, seed=self.seed, say=say)
+            found[name] = resolve(
+                name, spec, self.dataset, self.assets, device=self.device, seed=self.shared_seed, say=say
+            )
         if self.settings.ladder is not None:
             rungs = self.settings.ladder
             smallest = rungs.smallest or int(min(probe.costs["params"] for probe in self.probes if probe.feasible))
             top = found[rungs.of]
             found |= ladder(
-                top, rungs.assistants, smallest, self.dataset, self.assets, device=self.device, seed=self.seed, say=say
+                top,
+                rungs.assistants,
+                smallest,
+                self.dataset,
+                self.assets,
+                device=self.device,
+                seed=self.shared_seed,
+                say=say,
             )
         return found
 
     @property
     def seed(self) -> int:
-        """The root of every random number of the study."""
+        """The root of the search's random numbers: what is proposed, and with it how it is trained."""
         return self.settings.search.seed
+
+    @property
+    def shared_seed(self) -> int:
+        """The root of what studies share whatever their search seed: splits, teachers, views (``data.seed``)."""
+        return int(self.dataset.spec["seed"])
 
     def prepare(self, runner: Runner, progress: Progress = silent) -> Preparation:
         """Makes or finds everything that the search reads. Raises for whatever cannot work, before any training."""
@@ -140,7 +154,7 @@ class Study:
         self.check_recipes()
         teachers = self.teachers(progress)
         training = settings.training
-        self.prepare_knowledge(teachers, self.seed, runner, progress)
+        self.prepare_knowledge(teachers, self.shared_seed, runner, progress)
         keys = tuple(teacher.key for teacher in teachers.values())
         if teachers:
             Facts(self.assets, self.dataset, keys).ensure(tuple(teachers.values()))
@@ -165,7 +179,8 @@ class Study:
             space=self.space,
             ladder={name: teacher.key for name, teacher in teachers.items()},
             artifacts=str(self.assets.root),
-            seed=self.seed,
+            seed=self.shared_seed,
+            owner=digest([settings.store, settings.study]),
             device=self.device,
         )
         return Preparation(self.dataset, teachers, objectives, problem, self.catalogue, setup)

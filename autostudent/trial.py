@@ -42,7 +42,8 @@ class TrialSetup:
     """All that a worker process needs, as plain picklable data.
 
     ``ladder`` maps the names of the frozen teachers, by falling capacity, to their asset keys; the first is the teacher
-    that reports compare with. ``fingerprint`` is that of the data the study was begun with.
+    that reports compare with. ``fingerprint`` is that of the data the study was begun with. ``owner`` goes into every
+    stored weight and checkpoint: studies that share a folder never share (and never delete) each other's files.
     """
 
     data: Mapping[str, object]
@@ -54,6 +55,7 @@ class TrialSetup:
     ladder: Mapping[str, str]
     artifacts: str
     seed: int
+    owner: str
     device: str = "cpu"
 
 
@@ -183,12 +185,14 @@ class TrialWorker:
         fit.run(segment.until_epoch)
         last = segment.until_epoch >= self.setup.epochs
         student = fit.annealed()
-        measured = quality(
-            predict(student, self.dataset.validation.x, self.device), self.dataset.validation.y, self.teacher_logits
-        )
-        kept = {"weights": self.assets.put(weights_of(student), ".safetensors")} if last else {}
-        if not last:
-            kept["checkpoint"] = self.assets.put(fit.save(), ".ckpt")
+        held = self.dataset.validation
+        measured = quality(predict(student, held.x, self.device), held.y, self.teacher_logits)
+        measured["accuracy_se"] = (measured["accuracy"] * (1 - measured["accuracy"]) / len(held.y)) ** 0.5
+        owner = f"{self.setup.owner} {segment.trial}"
+        if last:
+            kept = {"weights": self.assets.put(weights_of(student, owner), ".safetensors")}
+        else:
+            kept = {"checkpoint": self.assets.put(fit.save(owner), ".ckpt")}
         return Result(
             epoch=segment.until_epoch,
             values={"accuracy": measured["accuracy"]},
@@ -208,9 +212,10 @@ def ask(teacher: Teacher, knowledge: Knowledge, batch: Batch, taps: Sequence[str
     return Output(logits, tapped)
 
 
-def weights_of(module: nn.Module) -> bytes:
-    """A network's state as safetensors bytes."""
-    return save_tensors({name: t.detach().cpu().contiguous().clone() for name, t in module.state_dict().items()})
+def weights_of(module: nn.Module, owner: str) -> bytes:
+    """A network's state as safetensors bytes; ``owner`` stands in the header."""
+    tensors = {name: t.detach().cpu().contiguous().clone() for name, t in module.state_dict().items()}
+    return save_tensors(tensors, {"owner": owner})
 
 
 def cause_of(error: Exception) -> Cause:

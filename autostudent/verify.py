@@ -203,7 +203,7 @@ def verify(study: Study, trials: Sequence[int] | None = None, seeds: int = 5, sa
     runner = study.runner()
     with study.open_store() as store:
         prepared = study.prepare(runner, lambda event: say(event.text))
-        setup = dataclasses.replace(prepared.setup, seed=bank_seed(study.seed))
+        setup = dataclasses.replace(prepared.setup, seed=bank_seed(study.shared_seed))
         study.prepare_knowledge(prepared.teachers, setup.seed, runner, lambda event: say(event.text))
         students = [student_of(study, rows[number]) for number in trials]
         field_ = [entry for student in students for entry in (student, *controls(student))]

@@ -450,9 +450,10 @@ class Fit:
             yield from self._batches(epoch)
             epoch += 1
 
-    def save(self) -> bytes:
-        """Everything that the training changed, as safetensors bytes."""
+    def save(self, owner: str = "") -> bytes:
+        """Everything that the training changed, as safetensors bytes; ``owner`` stands in the header."""
         meta = {
+            "owner": owner,
             "epoch": self.epoch,
             "step": self.step,
             "stage": self.stage_number,
