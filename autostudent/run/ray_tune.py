@@ -55,7 +55,12 @@ class RayRunner(Runner):
         debug: bool = False,
         segments_per_fit: int = 1000,
     ) -> None:
-        for key, value, low in (("workers", workers, 1), ("cpus_per_trial", cpus_per_trial, 0.01)):
+        least = {
+            "workers": (workers, 1),
+            "cpus_per_trial": (cpus_per_trial, 0.01),
+            "gpus_per_trial": (gpus_per_trial, 0),
+        }
+        for key, (value, low) in least.items():
             if value < low:
                 raise ConfigError(f"run.{key}", value, f"at least {low}")
         self.workers = workers

@@ -14,8 +14,8 @@ from typing import Any
 
 from ray import cloudpickle, tune
 
-from autostudent.records import Result, Segment
-from autostudent.run.base import Worker, guarded
+from autostudent.records import Cause, Result, Segment
+from autostudent.run.base import Worker, failed, guarded
 
 
 @dataclass(frozen=True)
@@ -62,10 +62,15 @@ class SegmentTrainable(tune.Trainable):
         """Runs the segment. The result travels as one JSON text: Tune need not understand it."""
         segment = Segment.from_json(json.loads(self.config["segment"]))
         with self._watched(segment):
-            result = guarded(lambda: self._get_worker(segment), segment)
-        return {"done": True, "result": json.dumps(result.to_json())}
+            result = guarded(self._get_worker, segment)
+        try:
+            text = json.dumps(result.to_json())
+        except (TypeError, ValueError) as error:
+            bug = failed(segment, Cause.BUG, f"the result cannot be written as JSON: {error}", repr(result))
+            text = json.dumps(bug.to_json())
+        return {"done": True, "result": text}
 
-    def _get_worker(self, segment: Segment) -> Worker:
+    def _get_worker(self) -> Worker:
         if self._worker is None:
             _limit_threads(self._plan.cpus)
             worker: Worker = cloudpickle.loads(self._plan.make_worker)()

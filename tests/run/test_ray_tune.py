@@ -79,6 +79,8 @@ class Laborer:
                 raise KeyError("weights")
             case "swell":
                 raise MemoryError("too large")
+            case "confuse":
+                return Result(epoch=3, values={"accuracy": 1j})  # type: ignore[dict-item]
         time.sleep(self.seconds * (1 + 0.1 * (segment.trial % 4)))
         return Result(
             epoch=segment.until_epoch,
@@ -117,7 +119,7 @@ def test_sixty_short_segments_keep_two_workers_warm_and_busy(
 
 
 def test_every_loss_has_its_cause_and_the_rest_goes_on(tmp_path: Path) -> None:
-    driver = Script(10, do={1: "die", 3: "raise", 4: "hang", 6: "swell"})
+    driver = Script(10, do={1: "die", 3: "raise", 4: "hang", 6: "swell", 7: "confuse"})
     RayRunner(2, timeout_s=2.0).run(driver, labor(tmp_path, 0.1))
     failures = {number: result.failure for number, result in driver.results.items() if result.failure}
     assert {number: failure.cause for number, failure in failures.items()} == {
@@ -125,12 +127,14 @@ def test_every_loss_has_its_cause_and_the_rest_goes_on(tmp_path: Path) -> None:
         3: Cause.BUG,
         4: Cause.TIMEOUT,
         6: Cause.OUT_OF_MEMORY,
+        7: Cause.BUG,
     }
     assert sorted(driver.results) == list(range(10))
     assert failures[3].message == "KeyError: 'weights'"
     assert 'raise KeyError("weights")' in failures[3].traceback
     assert failures[4].message == "took longer than 2 s"
     assert "in run" in failures[4].traceback  # where it hung
+    assert "complex is not JSON serializable" in failures[7].message
     assert "OOM" not in failures[1].message
 
 
