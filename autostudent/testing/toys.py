@@ -110,7 +110,7 @@ def toy_job(method: Method, teachers: int = 1, epochs: int = 9, seed: int = 5, *
         bank=ToyBank(x, epochs),
         labels=y,
         classes=3,
-        optim=Optim(epochs=epochs, batch_size=16, lr=0.1, **optim),  # type: ignore[arg-type]
+        optim=Optim(epochs=epochs, batch_size=16, lr=0.1, **optim),
         seed=seed,
         images=lambda pictures: pictures.float() / 255,
         meta=torch.arange(0, len(y), 5),
