@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from functools import cache
 from importlib.metadata import version
+from platform import python_version
 
 from autostudent.records import Candidate
 from autostudent.space.draft import Draft, Widths, solve
@@ -15,13 +16,13 @@ from autostudent.space.knobs import Edits, Knobs
 from autostudent.space.resnet import blocks_of_depth, resnet_draft
 from autostudent.space.space import Space
 
-__all__ = ["Architecture", "InputShape", "Node", "feature_names", "features", "freeze", "neighbour"]
+__all__ = ["Architecture", "InputShape", "Node", "draw", "feature_names", "features", "freeze", "neighbour"]
 
 
 @cache
 def library_versions() -> dict[str, str]:
-    """The libraries whose random numbers draw graphs."""
-    return {name: version(name) for name in ("networkx", "numpy")}
+    """Whose random numbers draw graphs."""
+    return {"python": python_version(), **{name: version(name) for name in ("networkx", "numpy")}}
 
 
 def freeze(candidate: Candidate, space: Space, input: InputShape) -> Architecture:

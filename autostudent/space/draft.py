@@ -9,10 +9,8 @@ from autostudent.errors import InvalidDraw
 from autostudent.space.graph import Architecture, InputShape, Node
 from autostudent.space.ops import OPS, edge_weights
 
-FINE = (
-    64  # steps of the width per rounding unit: stages round up at different moments, so the count moves in small steps
-)
-LARGEST = 1 << 20
+FINE = 1024  # steps of the base width per rounding unit: stages round up at different moments
+LARGEST = 1 << 26
 
 
 class Count:

@@ -77,6 +77,8 @@ def read_param(key: str, name: str, entry: object) -> Param:
     if not isinstance(when, Mapping):
         raise ConfigError(f"{key}.when", when, "a mapping of parameters to the values under which this one applies")
     parents = {str(p): tuple(v) if isinstance(v, list) else (v,) for p, v in when.items()}
+    if isinstance(domain, Float) and default is not None:
+        default = float(default)
     return Param(name, domain, parents, default, str(entry.get("about", "")))
 
 
