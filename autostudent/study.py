@@ -12,7 +12,8 @@ from autostudent.assets import Assets
 from autostudent.build.network import build
 from autostudent.data import datasets
 from autostudent.data.views import Augment, ViewBank, images
-from autostudent.distill.fit import Fit, Job
+from autostudent.distill.fit import Fit
+from autostudent.distill.job import Job
 from autostudent.distill.methods import METHODS
 from autostudent.distill.optim import Optim
 from autostudent.distill.recipe import read_recipe

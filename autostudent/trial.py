@@ -21,7 +21,8 @@ from autostudent.assets import Assets
 from autostudent.build.network import build
 from autostudent.data import datasets
 from autostudent.data.views import ViewBank, images
-from autostudent.distill.fit import Diverged, Fit, Job, Source, derive_seed
+from autostudent.distill.fit import Diverged, Fit
+from autostudent.distill.job import Job, Source, derive_seed
 from autostudent.distill.optim import Optim
 from autostudent.distill.recipe import Recipe, read_recipe
 from autostudent.distill.types import Batch, Output

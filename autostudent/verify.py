@@ -19,7 +19,8 @@ import torch
 
 from autostudent.assets import Assets
 from autostudent.build.network import build
-from autostudent.distill.fit import Fit, derive_seed
+from autostudent.distill.fit import Fit
+from autostudent.distill.job import derive_seed
 from autostudent.errors import ConfigError, InvalidDraw
 from autostudent.measure.intervals import Interval, gap, interval, pack, paired, unpack, welch
 from autostudent.measure.predict import predict

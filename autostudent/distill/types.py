@@ -207,6 +207,15 @@ class Plan:
 
     stages: tuple[Stage, ...]
 
+    def ends(self, epochs: int) -> tuple[int, ...]:
+        """The epochs, of ``epochs`` in all, at which the stages end; every stage has at least one."""
+        ends, share = [], 0.0
+        for number, stage in enumerate(self.stages):
+            share += stage.epochs
+            left = len(self.stages) - number - 1
+            ends.append(min(max(round(share * epochs), number + 1), epochs - left))
+        return (*ends[:-1], epochs)
+
 
 SINGLE = Plan((Stage((Role("student"),)),))
 

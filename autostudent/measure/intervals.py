@@ -1,4 +1,4 @@
-"""Intervals for claims: means over training seeds, paired differences, and gaps between networks on the same pictures."""
+"""Intervals for claims: means over training seeds, paired differences, gaps between networks on the same pictures."""
 
 from __future__ import annotations
 

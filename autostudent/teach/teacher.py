@@ -16,7 +16,7 @@ from safetensors.torch import load as load_tensors
 from torch import nn
 
 from autostudent.assets import Assets
-from autostudent.distill.fit import Source, network_info
+from autostudent.distill.job import Source, network_info
 from autostudent.distill.types import Batch, NetworkInfo, Output
 from autostudent.teach.foreign import Foreign
 from autostudent.teach.origin import blank

@@ -13,7 +13,8 @@ from autostudent.assets import write_atomic
 from autostudent.build.network import build
 from autostudent.data.datasets import Dataset
 from autostudent.data.views import ViewBank, images
-from autostudent.distill.fit import Fit, Job, Source
+from autostudent.distill.fit import Fit
+from autostudent.distill.job import Job, Source
 from autostudent.distill.method import Method
 from autostudent.distill.optim import Optim
 from autostudent.errors import AutostudentError

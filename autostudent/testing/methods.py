@@ -19,7 +19,8 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
-from autostudent.distill.fit import Fit, Job, Source
+from autostudent.distill.fit import Fit
+from autostudent.distill.job import Job, Source
 from autostudent.distill.method import Method, Wrapper, knobs
 from autostudent.distill.methods.ces_kd import CESKD
 from autostudent.distill.methods.ctkd import CTKD

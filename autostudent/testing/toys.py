@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor, nn
 
-from autostudent.distill.fit import Job, Source, network_info
+from autostudent.distill.job import Job, Source, network_info
 from autostudent.distill.method import Method
 from autostudent.distill.optim import Optim
 from autostudent.distill.types import Batch, Output

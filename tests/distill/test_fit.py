@@ -9,7 +9,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from autostudent.distill.fit import Diverged, Fit, derive_seed
+from autostudent.distill.fit import Diverged, Fit
+from autostudent.distill.job import derive_seed
 from autostudent.distill.method import Method
 from autostudent.distill.types import CopyOf, Needs, Plan, Role, Spec, Stage, State, TeacherCopy, TopOf, View
 from autostudent.errors import AutostudentError, ConfigError

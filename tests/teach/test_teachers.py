@@ -5,7 +5,8 @@ import torch
 
 from autostudent.assets import Assets
 from autostudent.data.datasets import load
-from autostudent.distill.fit import Fit, Job
+from autostudent.distill.fit import Fit
+from autostudent.distill.job import Job
 from autostudent.distill.methods import METHODS
 from autostudent.distill.optim import Optim
 from autostudent.errors import AssetError, ConfigError
