@@ -183,6 +183,7 @@ class TrialWorker:
     def _run(self, segment: Segment, started: float) -> Result:
         job = self.job(self.architecture(segment), segment.candidate, segment.replicate)
         fit = Fit.restore(job, self.assets.get(segment.checkpoint)) if segment.checkpoint else Fit(job)
+        before = dict(fit.seconds)  # the ledger of earlier segments came with the checkpoint
         fit.run(segment.until_epoch)
         last = segment.until_epoch >= self.setup.epochs
         student = fit.annealed()
@@ -194,12 +195,13 @@ class TrialWorker:
             kept = {"weights": self.assets.put(weights_of(student, owner), ".safetensors")}
         else:
             kept = {"checkpoint": self.assets.put(fit.save(owner), ".ckpt")}
+        spent = {column: value - before.get(column, 0.0) for column, value in fit.seconds.items()}
         return Result(
             epoch=segment.until_epoch,
             values={"accuracy": measured["accuracy"]},
             metrics=measured,
             assets=kept,
-            seconds={**fit.seconds, "segment": time.perf_counter() - started},
+            seconds={**spent, "segment": time.perf_counter() - started},
             valid=fit.metric_valid,
         )
 
