@@ -225,14 +225,15 @@ class WarmActors(FIFOScheduler):
             cache.increase_max(trial.placement_group_factory, self.workers)
             self._told = True
 
-    def choose_trial_to_run(self, tune_controller: Any) -> None:
-        """Called by Tune in every turn, before it looks for trials that an idle actor could take.
+    def choose_trial_to_run(self, tune_controller: Any) -> Any:
+        """Called by Tune in every turn: the oldest pending trial may take an idle actor, unless its own is starting.
 
-        Chooses nothing, so that pending trials run in order, and hides those whose own actor has its resources and is
-        starting.
+        Tune then looks for any other trial that an idle actor could take; those with a starting one are hidden from it.
         """
         controller = getattr(tune_controller, "_tune_controller", tune_controller)
         actors = getattr(controller, "_trial_to_actor", {})
+        pending = [trial for trial in tune_controller.get_trials() if trial.status == "PENDING"]
+        starting = {t for t in pending if t in actors and controller._actor_manager.is_actor_started(actors[t])}
         for waiting in getattr(controller, "_resources_to_pending_trials", {}).values():
-            starting = {t for t in waiting if t in actors and controller._actor_manager.is_actor_started(actors[t])}
             waiting -= starting
+        return next((trial for trial in pending if trial not in starting), None)
