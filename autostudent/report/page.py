@@ -102,9 +102,14 @@ def chart(name: str, label: str) -> str:
 def header(contents: Contents, found: Verdict) -> str:
     """Study name, the verdict, and the figures that matter."""
     return (
-        f'<header><p class="study">Study <b>{escape(contents.name)}</b></p><h1>{escape(found.sentence)}</h1>'
-        f'<p class="lead">{escape(found.detail)}</p>{tiles(contents, found)}</header>'
+        f'<header><p class="study">Study <b>{escape(contents.name)}</b></p><h1>{whole(found.sentence)}</h1>'
+        f'<p class="lead">{whole(found.detail)}</p>{tiles(contents, found)}</header>'
     )
+
+
+def whole(sentence: str) -> str:
+    """Escaped text in which no line breaks between a number and its percent sign."""
+    return escape(sentence).replace(" %", "&nbsp;%")
 
 
 def tiles(contents: Contents, found: Verdict) -> str:
@@ -149,6 +154,7 @@ def front_section(contents: Contents, chosen: int | None) -> str:
     )
     words = "; ".join(charts.summary_text(row, contents.axes) for row in contents.front[:30])
     body = switch + chart("front", f"Accuracy over cost. {words}") + tables.front_table(contents, chosen)
+    body += tables.recipes(contents)
     return section("front", "The front", note, body)
 
 

@@ -46,19 +46,18 @@ def front_table(contents: Contents, chosen: int | None) -> str:
     teacher = contents.teacher()
     head = ["Student", "Accuracy", *(["To teacher"] if teacher else [])]
     head += [AXES[axis].capitalize() for axis in contents.axes]
-    head += ["Method", "Taught by", "Recipe"]
-    trials = {trial.number: trial for trial in contents.trials}
+    head += ["Method", "Taught by"]
     rows, marks = [], []
     if teacher:
         prices = [cost(axis, teacher.cost(axis)) for axis in contents.axes]
-        rows.append([escape(teacher.name), percent(teacher.accuracy), "", *prices, "teacher", "", ""])
+        rows.append([escape(teacher.name), percent(teacher.accuracy), "", *prices, "teacher", ""])
         marks.append("teacher")
     for row in sorted(contents.front, key=lambda row: -row["accuracy"]):
         cells = [str(row["trial"]), percent(row["accuracy"])]
         if teacher:
             cells.append(points(row["accuracy"] - teacher.accuracy))
         cells += [price(axis, row[axis], teacher) for axis in contents.axes]
-        cells += [escape(str(row.get("method", ""))), escape(taught_by(row)), recipe(trials.get(row["trial"]))]
+        cells += [escape(str(row.get("method", ""))), escape(taught_by(row))]
         rows.append(cells)
         marks.append("chosen" if row["trial"] == chosen else "")
     return table(head, rows, name="Pareto front", marks=marks)
@@ -76,15 +75,22 @@ def price(axis: str, value: float, teacher: Reference | None) -> str:
     return cost(axis, value) + less
 
 
-def recipe(trial: Trial | None) -> str:
-    """The student's whole configuration, folded."""
-    if trial is None:
-        return ""
-    lines = "".join(
-        f"<dt>{escape(name)}</dt><dd>{escape(number(value))}</dd>" for name, value in trial.candidate.config.items()
-    )
-    identity = f"<dt>seed</dt><dd>{trial.candidate.seed}</dd><dt>key</dt><dd>{escape(trial.candidate.key[:12])}</dd>"
-    return f"<details><summary>show</summary><dl>{lines}{identity}</dl></details>"
+def recipes(contents: Contents) -> str:
+    """The whole configuration of each front member, folded; best accuracy first, as in the table."""
+    trials = {trial.number: trial for trial in contents.trials}
+    parts = []
+    for row in sorted(contents.front, key=lambda row: -row["accuracy"]):
+        trial = trials.get(row["trial"])
+        if trial is not None:
+            shown = {name: number(value) for name, value in trial.candidate.config.items()}
+            identity = {
+                "seed": trial.candidate.seed,
+                "edits": len(trial.candidate.edits),
+                "key": trial.candidate.key[:12],
+            }
+            title = f"Recipe of student {trial.number}: {contents.method(trial)}"
+            parts.append(f"<details><summary>{escape(title)}</summary>{pairs({**shown, **identity})}</details>")
+    return "".join(parts)
 
 
 def number(value: object) -> str:
@@ -205,4 +211,5 @@ def time_table(contents: Contents) -> str:
 
 def pairs(values: Mapping[str, Any]) -> str:
     """A mapping as a definition list."""
-    return "<dl>" + "".join(f"<dt>{escape(str(k))}</dt><dd>{escape(str(v))}</dd>" for k, v in values.items()) + "</dl>"
+    entries = (f"<div><dt>{escape(str(k))}</dt><dd>{escape(str(v))}</dd></div>" for k, v in values.items())
+    return f"<dl>{''.join(entries)}</dl>"
