@@ -14,9 +14,19 @@ LARGEST = 1 << 26
 
 
 class Count:
-    """An exact parameter count: a polynomial of the second degree in the channels of the groups."""
+    """An exact parameter count: a polynomial of the second degree in the channels of the groups.
 
-    def __init__(self, pairs: Counter[tuple[int, int]], singles: Counter[int], constant: int) -> None:
+    ``projections`` counts inputs that pass a 1x1 convolution with bias wherever the two groups differ in width.
+    """
+
+    def __init__(
+        self,
+        pairs: Counter[tuple[int, int]],
+        projections: Counter[tuple[int, int]],
+        singles: Counter[int],
+        constant: int,
+    ) -> None:
+        self.projections = [(i, j, n) for (i, j), n in projections.items()]
         self.pairs = [(i, j, n) for (i, j), n in pairs.items() if n]
         self.singles = [(i, n) for i, n in singles.items() if n]
         self.constant = constant
@@ -28,6 +38,9 @@ class Count:
             total += n * widths[i] * widths[j]
         for i, n in self.singles:
             total += n * widths[i]
+        for i, j, n in self.projections:
+            if widths[i] != widths[j]:
+                total += n * (widths[i] + 1) * widths[j]
         return total
 
 
@@ -73,6 +86,7 @@ class Draft:
     def count(self) -> Count:
         """The parameter count as a function of the channels of the groups."""
         pairs: Counter[tuple[int, int]] = Counter()
+        projections: Counter[tuple[int, int]] = Counter()
         singles: Counter[int] = Counter()
         constant = self.input.classes
         nodes = self.nodes
@@ -93,10 +107,9 @@ class Draft:
             elif not free:
                 for i in inputs:
                     if nodes[i].width != group:
-                        pairs[nodes[i].width, group] += 1
-                        singles[group] += 1
+                        projections[nodes[i].width, group] += 1
         singles[nodes[-1].width] += self.input.classes
-        return Count(pairs, singles, constant)
+        return Count(pairs, projections, singles, constant)
 
     def freeze(self, widths: list[int], versions: dict[str, str]) -> Architecture:
         """The graph with the channels of every group filled in."""
@@ -109,7 +122,8 @@ class Draft:
 def solve(count: Count, widths: Widths, target: float) -> list[int]:
     """Channels of the groups at the largest base width whose count does not exceed ``target``.
 
-    The count never falls as the base width grows, so bisection finds it.
+    Found by bisection, since the count grows with the base width (but for a projection that falls away where two stages
+    come to the same width).
 
     Raises:
         InvalidDraw: when even the smallest width exceeds the target.
