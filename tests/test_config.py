@@ -153,3 +153,10 @@ def test_teachers_of_every_kind() -> None:
     assert settings.teachers["b"]["resnet"]["depth"] == 20
     assert settings.teachers["c"] == {"plugin": "mine", "level": 3}
     assert settings.teacher == "a"
+
+
+def test_a_teacher_entry_holds_what_was_written_and_nothing_more() -> None:
+    teachers = "teachers={a: {torchvision: resnet18, weights: w.pt, taps: {stage1: layer1}}}"
+    settings = load_settings(DIGITS, [teachers, "ladder=null"])
+    assert settings.teachers["a"].keys() == {"torchvision", "weights", "taps"}
+    assert load_settings(DIGITS).teachers["main"] == {"resnet": {"depth": 20, "width": 32}, "epochs": 30}

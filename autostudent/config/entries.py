@@ -75,7 +75,7 @@ class DataEntry(Entry):
 class ResNetEntry(Entry):
     depth: Annotated[Count, Field(ge=8, le=200)]
     width: Annotated[Count, Field(ge=1, le=1024)]
-    stem_stride: Annotated[int, Field(ge=1, le=4)] = 1
+    stem_stride: Annotated[int, Field(ge=1, le=4)] | None = None
 
 
 class TrainedTeacher(Entry):
@@ -94,8 +94,9 @@ class TorchvisionTeacher(Entry):
 
     torchvision: str
     weights: str
-    normalize: str | dict[str, Any] = "imagenet"
+    normalize: str | dict[str, Any] | None = None
     resize: Annotated[Count, Field(ge=8, le=1024)] | None = None
+    taps: dict[str, str] | None = None
 
 
 class CheckpointTeacher(Entry):
