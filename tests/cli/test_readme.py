@@ -13,7 +13,7 @@ from autostudent.cli import app
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
-BLOCKS = re.findall(r"```\n(.*?)```", README, re.S)
+BLOCKS = [text for language, text in re.findall(r"^```(\w*)\n(.*?)^```", README, re.S | re.M) if not language]
 LINES = [part.strip() for block in BLOCKS for line in block.splitlines() for part in line.split("#")[0].split(";")]
 COMMANDS = sorted({line for line in LINES if line.startswith("autostudent ")})
 
