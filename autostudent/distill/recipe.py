@@ -88,7 +88,7 @@ def read_recipe(config: Mapping[str, Value], ladder: Sequence[str]) -> Recipe:
 def _who_teaches(reader: _Reader, loss: Method, ladder: tuple[str, ...]) -> tuple[Method, tuple[str, ...]]:
     """The loss under the teaching scheme, and the teachers' names."""
     config, (least, most) = reader.config, loss.needs.teachers
-    scheme = str(config.get("teach.scheme", "single" if most in (0, 1) else "all"))
+    scheme = str(config.get("teach.scheme", "single" if least <= 1 else "all"))
     if scheme not in SCHEMES:
         raise unknown_name("teach.scheme", scheme, SCHEMES)
     name = method_id(loss)

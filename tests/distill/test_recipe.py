@@ -40,7 +40,8 @@ LADDER = ("main", "ta1", "ta2")
         ({"kd.loss": "ca_mkd"}, "ca_mkd", LADDER),
         ({"kd.loss": "dml"}, "dml", ()),
         ({"kd.loss": "self_kd", "self_kd.generations": 2}, "self_kd", ()),
-        ({"kd.loss": "amal", "teach.scheme": "single"}, "amal", ("main",)),
+        ({"kd.loss": "amal"}, "amal", ("main",)),
+        ({"kd.loss": "amal", "teach.scheme": "all"}, "amal", LADDER),
     ],
 )
 def test_parts_are_put_together_and_named(config: dict[str, Value], name: str, teachers: tuple[str, ...]) -> None:
@@ -94,6 +95,7 @@ def test_entries_of_the_student_are_left_alone() -> None:
         ({"kd.loss": "none", "teach.scheme": "single"}, LADDER, "no frozen teacher"),
         ({"kd.loss": "tf_nkd", "kd.curriculum": "ctkd"}, LADDER, "temperature"),
         ({"kd.loss": "ca_mkd"}, ("main",), "at least 2"),
+        ({"kd.loss": "dgkd"}, ("main",), "at least 2"),
         ({"kd.loss": "ca_mkd", "teach.scheme": "single"}, LADDER, "at least 2"),
         ({"kd.loss": "ca_mkd", "teach.scheme": "experts"}, LADDER, "at least 2"),
         ({"kd.loss": "kd", "teach.scheme": "all"}, LADDER, "exactly 1"),

@@ -57,7 +57,8 @@ class AMAL(Method):
     virtual step of the student's last layer, in closed form, for ``group`` mini-batches at a time.
 
     Note: the step is scaled by B / 128, the batch size that it is meant for. One meta batch serves a whole refresh (the
-    student does not change during it); the official code cycles through several.
+    student does not change during it); the official code cycles through several. With several teachers the terms add
+    up, to M times 2 T² at most: the learning rate must suit that.
     """
 
     paper = Paper(

@@ -36,7 +36,7 @@ class DGKD(Method):
 
     @property
     def needs(self) -> Needs:
-        return Needs(teachers=(1, None), access="logits")
+        return Needs(teachers=(2, None), access="logits")
 
     def loss(self, view: View, state: State) -> Tensor:
         sources = view.teacher_logits
