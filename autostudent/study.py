@@ -211,8 +211,7 @@ class Study:
 
     def run(self, progress: Progress = silent) -> Study:
         """Searches until the budget is spent; called again after a crash, it goes on where it was."""
-        runner = self.runner()
-        with self.open_store() as store:
+        with self.runner() as runner, self.open_store() as store:
             for line in store.repaired:
                 progress(Event("resume", line))
             prepared = self.prepare(runner, progress)
@@ -255,16 +254,23 @@ class Study:
         }
 
     def provenance(self, prepared: Preparation) -> dict[str, Any]:
-        """What was made for this study, to be stored with it."""
+        """What was made for this study and what it cost, to be stored with it."""
+        main = self.settings.teachers
+        teachers = prepared.teachers.items()
         return {
-            "teachers": {name: teacher.key for name, teacher in prepared.teachers.items()},
+            "teachers": {name: teacher.key for name, teacher in teachers},
             "objectives": [objective.to_json() for objective in prepared.objectives],
+            "validation_images": len(self.dataset.validation.y),
+            "shared_seconds": {
+                "teachers": sum(teacher.seconds for name, teacher in teachers if name in main),
+                "assistants": sum(teacher.seconds for name, teacher in teachers if name not in main),
+            },
         }
 
     def remember_teachers(self, store: Store, prepared: Preparation) -> None:
         """Writes the teachers as reference rows beside the front."""
         for name, teacher in prepared.teachers.items():
-            kind = "teacher" if name == self.settings.teacher else "assistant" if name.startswith("ta") else "teacher"
+            kind = "teacher" if name in self.settings.teachers else "assistant"
             store.set_reference(name, {"kind": kind, "method": kind, **teacher.costs, **teacher.metrics})
 
     def label(self, candidate: Candidate) -> dict[str, Any]:

@@ -201,8 +201,7 @@ def verify(study: Study, trials: Sequence[int] | None = None, seeds: int = 5, sa
     if trials is None:
         trials = [best(list(rows.values()), rule="smallest_within_1se")[0]["trial"]]
     check_shortlist(trials, rows)
-    runner = study.runner()
-    with study.open_store() as store:
+    with study.runner() as runner, study.open_store() as store:
         prepared = study.prepare(runner, lambda event: say(event.text))
         setup = dataclasses.replace(prepared.setup, seed=bank_seed(study.shared_seed))
         study.prepare_knowledge(prepared.teachers, setup.seed, runner, lambda event: say(event.text))

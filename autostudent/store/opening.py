@@ -67,9 +67,19 @@ def create_study(storage: BaseStorage, study: str, objectives: Sequence[Objectiv
     names = [objective.name for objective in objectives]
     directions = [StudyDirection[objective.direction.upper()] for objective in objectives]
     with quiet():
+        discard_unlike(storage, study, names)
         made = optuna.create_study(storage=storage, study_name=study, directions=directions, load_if_exists=True)
         if len(made.directions) == len(names) and made.metric_names is None:
             made.set_metric_names(names)
+
+
+def discard_unlike(storage: BaseStorage, study: str, names: Sequence[str]) -> None:
+    """Deletes an empty study of other objectives: Optuna cannot change what a study is about."""
+    if study not in (frozen.study_name for frozen in storage.get_all_studies()):
+        return
+    there = optuna.load_study(study_name=study, storage=storage)
+    if not there.get_trials(deepcopy=False) and there.metric_names not in (None, list(names)):
+        optuna.delete_study(study_name=study, storage=storage)
 
 
 @contextmanager

@@ -116,12 +116,15 @@ class Store:
         return store
 
     def _adopt(self, resolved: Mapping[str, Any], objectives: Sequence[Objective], last_epoch: int) -> None:
-        """Stores the settings of a new study, or compares them; ``resolved`` is written last: with it the study is."""
+        """Stores the settings of a new study, or compares them; ``resolved`` is written last: with it the study is.
+
+        As long as there are no trials there is nothing to protect, and the settings given replace those stored.
+        """
         attributes, given = self._attributes, plain(resolved)
-        stored = attributes.get(RESOLVED)
-        if stored is not None:
+        stored, begun = attributes.get(RESOLVED), self._trials.rows_stored()
+        if stored is not None and begun:
             require_same_study(stored, given, self.study, self.url)
-        elif self._trials.rows_stored():
+        elif begun:
             raise StoreError(f"study {self.study!r} in {self.url} was not made by autostudent; use another name")
         attributes.set(OBJECTIVES, [objective.to_json() for objective in objectives])
         attributes.set(LAST_EPOCH, last_epoch)

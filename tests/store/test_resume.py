@@ -63,3 +63,11 @@ def test_a_larger_budget_adds_students_and_leaves_the_pruned(toy):
         store.finish()
     with pytest.raises(StoreError, match=r"budget\.trials was 6, now 5"):
         toy.open(trials=5)
+
+
+def test_a_study_without_students_takes_whatever_the_file_says(toy):
+    with toy.open():
+        pass
+    with toy.open(space={"students": "other"}):
+        pass
+    assert toy.read().resolved()["space"] == {"students": "other"}
