@@ -1,0 +1,144 @@
+"""The kernel is a covariance, the fit is GPyTorch's, the posterior is BoTorch's, and pending rows are believed."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+import numpy as np
+import pytest
+import torch
+from botorch.models import SingleTaskGP
+from gpytorch.likelihoods import GaussianLikelihood
+from gpytorch.mlls import ExactMarginalLogLikelihood
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from autostudent.propose.base import generator
+from autostudent.propose.catalogue import Catalogue
+from autostudent.propose.encoding import Encoder, Layout
+from autostudent.propose.kernel import StudentKernel
+from autostudent.propose.surrogate import Posterior, _closure, fit, rows_to_fit
+from autostudent.testing.landscape import landscape_problem
+
+
+def encoded(rows: int, seed: int, rungs: tuple[int, ...] = (9,)) -> tuple[Layout, np.ndarray]:
+    """Rows of the invented landscape, at random rungs of few trials so that trials repeat."""
+    problem = landscape_problem(rungs=rungs, seed=seed)
+    catalogue = Catalogue(problem, generator)
+    encoder = Encoder(problem, catalogue)
+    rng = np.random.default_rng(seed)
+    picks = rng.integers(12, size=rows)
+    x = encoder.rows([catalogue.fresh(0, 40)[i] for i in picks], 0, [int(i) for i in picks])
+    x[:, -3] = rng.integers(len(rungs), size=rows)
+    return encoder.layout, x
+
+
+@given(st.integers(0, 1000), st.sampled_from([(9,), (1, 3, 9)]))
+@settings(max_examples=15, deadline=None)
+def test_kernel_is_positive_semidefinite(seed: int, rungs: tuple[int, ...]) -> None:
+    layout, x = encoded(25, seed, rungs)
+    kernel = StudentKernel(layout).double()
+    torch.manual_seed(seed)
+    with torch.no_grad():
+        for parameter in kernel.parameters():
+            parameter.add_(torch.randn_like(parameter))
+        rows = torch.from_numpy(x)
+        matrix = kernel.forward(rows, rows)
+        assert torch.allclose(matrix, matrix.T)
+        assert torch.linalg.eigvalsh(matrix).min() > -1e-8
+        assert torch.allclose(matrix.diagonal(), kernel.forward(rows, rows, diag=True), atol=1e-5)
+
+
+def test_inactive_variables_are_neither_imputed_nor_dead() -> None:
+    """Two plain recipes ignore the temperature; a plain and a teaching one differ the same at all temperatures."""
+    problem = landscape_problem()
+    encoder = Encoder(problem, Catalogue(problem, generator))
+    base = {"block0": "thin", "block1": "thin", "block2": "wide", "block3": "none", "width": 20, "lr": 0.5}
+    catalogue = Catalogue(problem, generator)
+
+    def row(**recipe: object) -> np.ndarray:
+        from autostudent.records import Candidate
+
+        option = catalogue.option(Candidate({**base, **recipe}, 0))  # type: ignore[dict-item]
+        assert option is not None
+        return encoder.rows([option], 0, [-1])[0]
+
+    plain, cold, hot = row(loss="plain"), row(loss="early", temperature=0.0), row(loss="early", temperature=1.0)
+    kernel = StudentKernel(encoder.layout).double()
+    with torch.no_grad():
+        k = kernel.forward(*[torch.from_numpy(np.stack([plain, cold, hot]))] * 2)
+    assert k[0, 1] == pytest.approx(k[0, 2].item())
+    assert k[1, 2] < k[1, 1]
+    assert not np.isnan(plain).any()
+
+
+def test_fast_likelihood_is_gpytorchs() -> None:
+    layout, x = encoded(30, 3)
+    z = np.random.default_rng(0).normal(size=30)
+    likelihood = GaussianLikelihood()
+    rows, values = torch.from_numpy(x), torch.from_numpy(z)
+    model = SingleTaskGP(rows, values[:, None], likelihood=likelihood, covar_module=StudentKernel(layout))
+    model.outcome_transform = None
+    mll = ExactMarginalLogLikelihood(likelihood, model.train())
+    loss, gradients = _closure(mll, rows, values)()
+    assert loss.item() == pytest.approx(-mll(model(rows), values).item())
+    assert all(gradient is not None for gradient in gradients)
+
+
+def test_posterior_is_the_models_own() -> None:
+    layout, x = encoded(20, 4, (1, 3, 9))
+    z = np.random.default_rng(1).normal(size=20)
+    hyper = fit(layout, x[:15], z[:15])
+    posterior = Posterior(hyper, x[:15], z[:15], x[:0])
+    mean, sd = posterior.predict(x[15:])
+    k = hyper.kernel
+    with torch.no_grad():
+        seen, new = torch.from_numpy(x[:15]), torch.from_numpy(x[15:])
+        gram = k.forward(seen, seen) + hyper.noise * torch.eye(15)
+        gain = torch.linalg.solve(gram, k.forward(seen, new)).T
+        expected = hyper.mean + gain @ torch.from_numpy(z[:15] - hyper.mean)
+        variance = (k.forward(new, new) - gain @ k.forward(seen, new)).diagonal()
+    assert mean == pytest.approx(expected.numpy())
+    assert sd**2 == pytest.approx(variance.numpy(), abs=1e-6)
+
+
+def test_believing_pending_rows_leaves_means_and_shrinks_variances() -> None:
+    layout, x = encoded(20, 5)
+    z = np.random.default_rng(2).normal(size=12)
+    hyper = fit(layout, x[:12], z)
+    alone, believed = Posterior(hyper, x[:12], z, x[:0]), Posterior(hyper, x[:12], z, x[12:15])
+    fantasy = Posterior(hyper, x[:15], np.concatenate([z, alone.predict(x[12:15])[0]]), x[:0])
+    for part in (0, 1):
+        assert believed.predict(x[15:])[part] == pytest.approx(fantasy.predict(x[15:])[part], abs=1e-6)
+    assert believed.predict(x[15:])[0] == pytest.approx(alone.predict(x[15:])[0])
+
+
+def test_a_look_takes_from_the_variance_what_it_moves_the_mean() -> None:
+    layout, x = encoded(14, 6, (1, 9))
+    z = np.random.default_rng(3).normal(size=10)
+    hyper = fit(layout, x[:10], z)
+    final, look = x[10:11].copy(), x[10:11].copy()
+    final[:, -3], look[:, -3] = 1, 0
+    before, after = Posterior(hyper, x[:10], z, x[:0]), Posterior(hyper, x[:10], z, look)
+    lost = before.predict(final)[1] ** 2 - after.predict(final)[1] ** 2
+    assert before.learnable(final, look) ** 2 == pytest.approx(lost, abs=1e-6)
+
+
+def test_fits_repeat_and_tied_or_single_values_are_no_problem() -> None:
+    layout, x = encoded(12, 7)
+    z = np.random.default_rng(4).normal(size=12)
+    a, b = fit(layout, x, z), fit(layout, x, z)
+    assert a.noise == b.noise
+    assert Posterior(a, x, z, x[:0]).predict(x)[0].tolist() == Posterior(b, x, z, x[:0]).predict(x)[0].tolist()
+    for values in (np.zeros(12), np.zeros(1), np.zeros(0)):
+        rows = x[: len(values)]
+        mean, sd = Posterior(fit(layout, rows, values), rows, values, x[:2]).predict(x)
+        assert np.isfinite(mean).all()
+        assert np.isfinite(sd).all()
+
+
+def test_refits_happen_at_fixed_counts() -> None:
+    counts = [rows_to_fit(n) for n in range(3000)]
+    assert counts[:21] == list(range(21))
+    assert all(later >= earlier for earlier, later in pairwise(counts))
+    assert len(set(counts)) < 120
