@@ -249,8 +249,8 @@ class MethodSuite:
             assert all(parameter.grad is None for parameter in module.parameters())
 
     def test_learns_a_few_samples_by_heart(self, method: Method) -> None:
-        epochs = 20 * len(method.plan(toy_spec(method)).stages) ** 2  # what a stage learns rests on the one before
-        job = taught_right(job_for(method, epochs, lr=0.05))
+        epochs = 30 * len(method.plan(toy_spec(method)).stages) ** 2  # what a stage learns rests on the one before
+        job = taught_right(job_for(method, epochs, lr=0.03))
         fit = Fit(job)
         fit.run(epochs)
         student = fit.annealed()

@@ -29,7 +29,7 @@ VARIANTS = {
     "self_kd twice": SelfKD(generations=2),
     "ces_kd agreement": CESKD(inner=KD(), score="ladder_agreement", locked="ce_only"),
     "wrapper over wrapper": ESKD(inner=CTKD(inner=CESKD(inner=DKD(), locked="skip"))),
-    "ctkd over amal": CTKD(inner=AMAL(teacher_weight=0.3, meta_lr=150.0)),
+    "ctkd over amal": CTKD(span=5.0, inner=AMAL(teacher_weight=0.1, meta_lr=150.0)),
 }
 
 
