@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 from autostudent.space.graph import Architecture
 from autostudent.space.ops import OPS, edge_weights
@@ -28,8 +29,9 @@ class Costs:
         return {"params": self.params, "macs": self.macs, "memory_bytes": self.memory_bytes}
 
 
+@lru_cache(maxsize=64)
 def costs(architecture: Architecture) -> Costs:
-    """The exact costs of an architecture."""
+    """The exact costs of an architecture (remembered for the last few: identity, costs and features ask in turn)."""
     nodes, shape, areas = architecture.nodes, architecture.input, architecture.areas
     params = macs = norm_bytes = 0
     for node in nodes[1:]:

