@@ -82,11 +82,16 @@ class Table:
             for i, name in enumerate(self.names)
         )
         rungs, prices = ((1, 2), (self.low_cost, 1.0)) if low else ((1,), (1.0,))
-        return Problem(self.space, objectives, rungs, trials, seed, self.describe, rung_costs=prices)
+        describe = self.describe if known_costs else self.describe_blindly
+        return Problem(self.space, objectives, rungs, trials, seed, describe, rung_costs=prices)
 
     def describe(self, candidate: Candidate) -> Description:
         key = "".join(f"{candidate.config[name]}|" for name in self.space.names)
         return Description(key, dict(zip(self.names[1:], self.values(candidate.config)[1:], strict=False)))
+
+    def describe_blindly(self, candidate: Candidate) -> Description:
+        """As `describe`, for optimisers that are not told the costs."""
+        return Description(self.describe(candidate).fingerprint, {})
 
 
 def read_table(options: argparse.Namespace) -> Table:
