@@ -156,9 +156,8 @@ class Study:
         teachers = self.teachers(progress)
         training = settings.training
         self.prepare_knowledge(teachers, self.shared_seed, runner, progress)
-        keys = tuple(teacher.key for teacher in teachers.values())
-        if teachers:
-            Facts(self.assets, self.dataset, keys).ensure(tuple(teachers.values()))
+        ladder = tuple(teachers[name] for name in self.ladder_names)
+        Facts(self.assets, self.dataset, tuple(teacher.key for teacher in ladder)).ensure(ladder)
         main = teachers[settings.teacher]
         objectives = with_references(
             settings.objectives, self.probes, main.metrics["accuracy"], len(self.dataset.classes)
@@ -178,7 +177,8 @@ class Study:
             epochs=settings.budget.epochs,
             rungs=settings.budget.rungs,
             space=self.space,
-            ladder={name: teacher.key for name, teacher in teachers.items()},
+            teachers={name: teacher.key for name, teacher in teachers.items()},
+            ladder=self.ladder_names,
             artifacts=str(self.assets.root),
             seed=self.shared_seed,
             owner=digest([settings.store, settings.study]),
@@ -203,9 +203,14 @@ class Study:
 
     @property
     def ladder_names(self) -> tuple[str, ...]:
-        """Names of the frozen teachers by falling capacity, before any of them is made."""
-        assistants = 0 if self.settings.ladder is None else self.settings.ladder.assistants
-        return (*self.settings.teachers, *(f"ta{number}" for number in range(1, assistants + 1)))
+        """Names of the frozen teachers that recipes choose from, by falling capacity, before any of them is made.
+
+        With a ladder these are the teacher it hangs from and its assistants, without one the whole catalogue.
+        """
+        rungs = self.settings.ladder
+        if rungs is None:
+            return tuple(self.settings.teachers)
+        return (rungs.of, *(f"ta{number}" for number in range(1, rungs.assistants + 1)))
 
     # ---- the search -------------------------------------------------------------------------------------------------
 

@@ -42,8 +42,8 @@ from autostudent.teach.teacher import Teacher
 class TrialSetup:
     """All that a worker process needs, as plain picklable data.
 
-    ``ladder`` maps the names of the frozen teachers, by falling capacity, to their asset keys; the first is the teacher
-    that reports compare with. ``fingerprint`` is that of the data the study was begun with. ``owner`` goes into every
+    ``teachers`` maps the names of the frozen teachers to their asset keys; the first is the teacher that reports compare
+    with. ``ladder`` names those that recipes choose from, by falling capacity. ``fingerprint`` is that of the data the study was begun with. ``owner`` goes into every
     stored weight and checkpoint: studies that share a folder never share (and never delete) each other's files.
     """
 
@@ -53,7 +53,8 @@ class TrialSetup:
     epochs: int
     rungs: tuple[int, ...]
     space: Space
-    ladder: Mapping[str, str]
+    teachers: Mapping[str, str]
+    ladder: tuple[str, ...]
     artifacts: str
     seed: int
     owner: str
@@ -110,20 +111,19 @@ class TrialWorker:
     @cached_property
     def facts(self) -> dict[str, Tensor]:
         """Per-sample facts about the teachers, as far as they were prepared."""
-        return Facts(self.assets, self.dataset, tuple(self.setup.ladder.values())).load()
+        keys = tuple(self.setup.teachers[name] for name in self.setup.ladder)
+        return Facts(self.assets, self.dataset, keys).load()
 
     @cached_property
-    def teacher_logits(self) -> Tensor | None:
+    def teacher_logits(self) -> Tensor:
         """What the main teacher says of the validation pictures, ``(n, C)``."""
-        if not self.setup.ladder:
-            return None
-        name = next(iter(self.setup.ladder))
+        name = next(iter(self.setup.teachers))
         return predict(self.teacher(name).module, self.dataset.validation.x, self.device)
 
     def teacher(self, name: str) -> Teacher:
         """A frozen teacher of the ladder, loaded when first asked for."""
         if name not in self._teachers:
-            self._teachers[name] = Teacher.load(name, self.setup.ladder[name], self.assets, self.device)
+            self._teachers[name] = Teacher.load(name, self.setup.teachers[name], self.assets, self.device)
         return self._teachers[name]
 
     def source(self, name: str) -> Source:
@@ -154,7 +154,7 @@ class TrialWorker:
 
     def job(self, architecture: Architecture, candidate: Candidate, replicate: int) -> Job:
         """The training that this candidate stands for."""
-        recipe = read_recipe(candidate.config, tuple(self.setup.ladder))
+        recipe = read_recipe(candidate.config, self.setup.ladder)
         dataset = self.dataset
         return Job(
             student=lambda seed: build(architecture, seed, dataset.mean, dataset.std),

@@ -107,7 +107,9 @@ _workers: dict[str, TrialWorker] = {}
 
 def worker_of(setup: TrialSetup) -> TrialWorker:
     """This process's worker for a set-up, made once: data and teachers stay loaded over tasks."""
-    key = digest({"data": setup.fingerprint, "ladder": dict(setup.ladder), "seed": setup.seed, "root": setup.artifacts})
+    key = digest(
+        {"data": setup.fingerprint, "teachers": dict(setup.teachers), "seed": setup.seed, "root": setup.artifacts}
+    )
     if key not in _workers:
         _workers.clear()
         _workers[key] = TrialWorker(setup)
