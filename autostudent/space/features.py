@@ -24,6 +24,7 @@ _GENERAL = (
     "mean_inputs",
     "merges",
     "skips",
+    "log_edits",
 )
 _PER_STAGE = ("log_convolutions", "log_depth", "log_width")
 
@@ -36,14 +37,15 @@ def feature_names(space: Space) -> tuple[str, ...]:
 
 
 def features(architecture: Architecture, candidate: Candidate, space: Space) -> tuple[float, ...]:
-    """A fixed number of finite values; generator numbers and the recipe come through `Space.encode` instead.
+    """A fixed number of finite values for one space; generator numbers and recipe come through `Space.encode` instead.
 
     Costs, widths and counts are natural logarithms (of one plus the count where it may be zero). Depths count
     operations on the longest path from the picture; ``mean_depth`` is the mean over operations relative to the longest.
     ``merges`` and ``skips`` are shares: of nodes with several inputs, and of edges that jump over at least one level.
+    ``log_edits`` tells how far the graph has moved from what its generator numbers describe.
     """
     nodes = architecture.nodes
-    stages = Knobs(candidate.config, space.fixed).whole("stage.count", 3)
+    stages = Knobs({}, space.fixed).whole("stage.count", 3)
     depth = [0] * len(nodes)
     convolutions, deepest = [0] * stages, [0] * stages
     edges = merges = skips = inner = total = 0
@@ -77,6 +79,7 @@ def features(architecture: Architecture, candidate: Candidate, space: Space) -> 
         edges / (len(nodes) - 1),
         merges / (len(nodes) - 1),
         skips / edges,
+        math.log1p(len(candidate.edits)),
     ]
     start = 0
     for stage in range(stages):

@@ -10,6 +10,7 @@ from typing import Any
 import autostudent
 from autostudent.errors import ConfigError, unknown_name
 from autostudent.records import Value
+from autostudent.space.domains import Float, Int
 from autostudent.space.ops import OPS
 from autostudent.space.params import Param, read_param
 from autostudent.space.vocabulary import GENERATORS, check_student_param
@@ -103,9 +104,22 @@ def _student_entries(
     for name, value in fixed.items():
         check_student_param(generator, f"{label}.fixed", str(name), ops, (value,))
     for param in params:
-        values = getattr(param.domain, "values", ())
-        check_student_param(generator, f"{label}.params", param.name, ops, values)
+        check_student_param(generator, f"{label}.params", param.name, ops, extremes(param))
+    if "params.target" not in fixed and all(param.name != "params.target" for param in params):
+        raise ConfigError(f"{label}.params", "no params.target", "a parameter count for the width to be solved on")
+    if any(param.name == "stage.count" for param in params):
+        raise ConfigError(f"{label}.params", "stage.count", "it under `fixed`: all students promise the same taps")
+    if generator == "hnag" and not any(OPS[op].mixes for op in ops):
+        raise ConfigError(f"{label}.ops", ops, "at least one convolution")
     return generator, tuple(ops), fixed
+
+
+def extremes(param: Param) -> tuple[Value, ...]:
+    """The choices of a parameter, or the ends of its range."""
+    domain = param.domain
+    if isinstance(domain, Float | Int):
+        return domain.low, domain.high
+    return getattr(domain, "values", ())
 
 
 def _mapping(raw: Mapping[str, Any], label: str, key: str) -> Mapping[str, Any]:

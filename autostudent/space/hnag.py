@@ -30,7 +30,7 @@ def deal(cells: int, shares: list[float]) -> list[int]:
         raise InvalidDraw(f"{cells} cells cannot fill {len(shares)} stages")
     counts = [1] * len(shares)
     for _ in range(cells - len(shares)):
-        gaps = [share * cells - count for share, count in zip(shares, counts, strict=True)]
+        gaps = [round(share * cells - count, 9) for share, count in zip(shares, counts, strict=True)]
         counts[gaps.index(max(gaps))] += 1
     return counts
 

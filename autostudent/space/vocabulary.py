@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 
 from autostudent.errors import ConfigError, unknown_name
@@ -22,23 +23,33 @@ GENERATORS: dict[str, tuple[str, ...]] = {
 }
 """Parameter names that each generator reads; "hnag" also reads ``op.NAME`` weights of its operations."""
 
-_ALLOWED: dict[str, tuple[object, ...]] = {
+_WORDS: dict[str, tuple[object, ...]] = {
     "graph": GRAPHS,
     "merge": MERGES,
     "skip": ("none", "node", "cell"),
     "wiring": ("independent", "shared"),
     "stride": (1, 2, 4),
 }
+_ZERO_TO_ONE = (0.0, 1.0)
+_BOUNDS: dict[str, tuple[float, float]] = {"p": _ZERO_TO_ONE, "early": _ZERO_TO_ONE, "growth": (0.1, 10.0)}
+_FROM_ZERO = ("ratio", "k", "op")
 
 
 def check_student_param(generator: str, key: str, name: str, ops: Sequence[str], values: Iterable[object]) -> None:
-    """Raises `ConfigError` unless ``generator`` reads a parameter ``name`` and understands its ``values``."""
+    """Raises `ConfigError` unless ``generator`` reads a parameter ``name`` and understands its ``values``.
+
+    ``values`` are the choices of a parameter, the ends of its range, or its one fixed value.
+    """
     known = (*GENERATORS[generator], *(f"op.{op}" for op in ops))
     if name not in known:
         raise unknown_name(key, name, known)
-    allowed = _ALLOWED.get(name.split(".")[-1])
-    if allowed is None:
-        return
+    first, last = name.split(".")[0], name.split(".")[-1]
+    allowed = _WORDS.get(last)
+    low, high = _BOUNDS.get(last, (0.0 if first in _FROM_ZERO or last in _FROM_ZERO else 1.0, math.inf))
     for value in values:
-        if value not in allowed:
-            raise ConfigError(f"{key}.{name}", value, "one of: " + ", ".join(map(str, allowed)))
+        if allowed is not None:
+            if value not in allowed:
+                raise ConfigError(f"{key}.{name}", value, "one of: " + ", ".join(map(str, allowed)))
+        elif isinstance(value, bool) or not isinstance(value, int | float) or not low <= value <= high:
+            limits = f"from {low:g} to {high:g}" if high < math.inf else f"of at least {low:g}"
+            raise ConfigError(f"{key}.{name}", value, f"a number {limits}")
