@@ -42,9 +42,10 @@ from autostudent.teach.teacher import Teacher
 class TrialSetup:
     """All that a worker process needs, as plain picklable data.
 
-    ``teachers`` maps the names of the frozen teachers to their asset keys; the first is the teacher that reports compare
-    with. ``ladder`` names those that recipes choose from, by falling capacity. ``fingerprint`` is that of the data the study was begun with. ``owner`` goes into every
-    stored weight and checkpoint: studies that share a folder never share (and never delete) each other's files.
+    ``teachers`` maps the names of the frozen teachers to their asset keys; the first is the teacher that reports
+    compare with. ``ladder`` names those that recipes choose from, by falling capacity. ``fingerprint`` is that of the
+    data the study was begun with. ``owner`` goes into every stored weight and checkpoint: studies that share a folder
+    never share (and never delete) each other's files.
     """
 
     data: Mapping[str, object]
