@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import time
 from collections import Counter, deque
 from collections.abc import Callable
@@ -161,7 +162,7 @@ class StudyDriver:
     def _count_bug(self, failure: Failure) -> None:
         if failure.cause is not Cause.BUG:
             return
-        if self._bugs and self._bugs[-1].message != failure.message:
+        if self._bugs and wording(self._bugs[-1]) != wording(failure):
             self._bugs.clear()
         self._bugs.append(failure)
         if len(self._bugs) == EQUAL_BUGS:
@@ -197,3 +198,8 @@ class StudyDriver:
     def _event(self, kind: str, text: str, trial: Trial | None = None) -> Event:
         done = sum(t.state.finished or t.state is TrialState.PAUSED for t in self.store.trials())
         return Event(kind, text, trial, done, self.problem.trials)
+
+
+def wording(failure: Failure) -> str:
+    """A failure's message without its numbers, so that the same bug in another trial reads the same."""
+    return re.sub(r"\d+", "#", failure.message)

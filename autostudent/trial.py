@@ -7,6 +7,7 @@ segment; whatever goes wrong comes back as a `Result` with a typed failure.
 from __future__ import annotations
 
 import json
+import logging
 import time
 import traceback
 from collections.abc import Mapping, Sequence
@@ -26,7 +27,7 @@ from autostudent.distill.job import Job, Source, derive_seed
 from autostudent.distill.optim import Optim
 from autostudent.distill.recipe import Recipe, read_recipe
 from autostudent.distill.types import Batch, Output
-from autostudent.errors import DataError
+from autostudent.errors import DataError, InvalidDraw
 from autostudent.measure.predict import predict
 from autostudent.measure.quality import quality
 from autostudent.records import Candidate, Cause, Failure, Result, Segment
@@ -36,6 +37,9 @@ from autostudent.space.space import Space
 from autostudent.teach.derived import Facts
 from autostudent.teach.knowledge import Knowledge
 from autostudent.teach.teacher import Teacher
+
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -140,18 +144,20 @@ class TrialWorker:
             )
         return self._sources[name]
 
-    def architecture(self, segment: Segment) -> Architecture:
-        """The stored graph, after a check that config, seed and edits still draw the same one."""
-        drawn = freeze(segment.candidate, self.setup.space, self.dataset.input)
+    def architecture(self, segment: Segment) -> tuple[Architecture, bool]:
+        """The stored graph, which is the truth, and whether config, seed and edits still draw the same one here."""
+        try:
+            drawn = freeze(segment.candidate, self.setup.space, self.dataset.input)
+        except InvalidDraw:
+            drawn = None
         if segment.graph is None:
-            return drawn
+            assert drawn is not None
+            return drawn, True
         stored = Architecture.from_json(json.loads(self.assets.get(segment.graph)))
-        if stored.fingerprint != drawn.fingerprint:
-            raise RuntimeError(
-                f"trial {segment.trial}: the stored graph was drawn by {stored.versions}, which this machine's "
-                "libraries do not reproduce; the stored graph stays the truth, but edits of it cannot be redrawn"
-            )
-        return stored
+        same = drawn is not None and stored.fingerprint == drawn.fingerprint
+        if not same:
+            log.warning("trial %d: its stored graph, drawn by %s, is not redrawn here", segment.trial, stored.versions)
+        return stored, same
 
     def job(self, architecture: Architecture, candidate: Candidate, replicate: int) -> Job:
         """The training that this candidate stands for."""
@@ -182,7 +188,8 @@ class TrialWorker:
             return Result(segment.from_epoch, seconds={"lost": time.perf_counter() - started}, failure=failure)
 
     def _run(self, segment: Segment, started: float) -> Result:
-        job = self.job(self.architecture(segment), segment.candidate, segment.replicate)
+        architecture, redrawn = self.architecture(segment)
+        job = self.job(architecture, segment.candidate, segment.replicate)
         fit = Fit.restore(job, self.assets.get(segment.checkpoint)) if segment.checkpoint else Fit(job)
         before = dict(fit.seconds)  # the ledger of earlier segments came with the checkpoint
         fit.run(segment.until_epoch)
@@ -191,6 +198,7 @@ class TrialWorker:
         held = self.dataset.validation
         measured = quality(predict(student, held.x, self.device), held.y, self.teacher_logits)
         measured["accuracy_se"] = (measured["accuracy"] * (1 - measured["accuracy"]) / len(held.y)) ** 0.5
+        measured["redrawn"] = float(redrawn)
         owner = f"{self.setup.owner} {segment.trial}"
         if last:
             kept = {"weights": self.assets.put(weights_of(student, owner), ".safetensors")}
