@@ -122,12 +122,13 @@ def test_costs_are_those_of_the_built_network(architecture: Architecture) -> Non
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("part", range(4))
 @pytest.mark.parametrize("name", SPACES)
-def test_costs_are_exact_over_hundreds_of_graphs(name: str) -> None:
+def test_costs_are_exact_over_hundreds_of_graphs(name: str, part: int) -> None:
     """On the meta device, which has shapes and storages but no numbers; every fortieth graph also on the CPU."""
-    rng = np.random.default_rng(0)
+    rng = np.random.default_rng(part)
     checked = 0
-    for seed in range(220):
+    for seed in range(55 * part, 55 * part + 55):
         shape = InputShape(*((1, 8, 8, 10), (3, 32, 32, 100), (1, 28, 28, 10), (3, 19, 30, 7))[seed % 4])
         candidate = Candidate(SPACES[name].sample(rng), seed)
         try:
@@ -140,7 +141,7 @@ def test_costs_are_exact_over_hundreds_of_graphs(name: str) -> None:
         if seed % 40 == 0:
             require_exact(architecture)
         checked += 1
-    assert checked >= 200
+    assert checked >= 50
 
 
 @given(graphs)
