@@ -38,7 +38,6 @@ from autostudent.teach.derived import Facts
 from autostudent.teach.knowledge import Knowledge
 from autostudent.teach.teacher import Teacher
 
-
 log = logging.getLogger(__name__)
 
 
