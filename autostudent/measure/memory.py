@@ -61,18 +61,19 @@ def held_bytes(module: nn.Module) -> int:
 def measure_memory(module: nn.Module, x: Tensor) -> int:
     """Bytes of parameters, buffers and the largest sum of live intermediate tensors in one evaluation forward pass.
 
-    The input and the workspace of the backend are not counted. The module is left in the mode it was in.
+    The input and the workspace of the backend are not counted. Every part is left in the mode it was in.
 
     Args:
         module: any network; measured in evaluation mode.
         x: its input; ``(1, channels, H, W)`` gives the figure that costs are compared with.
     """
     known = [x, *module.parameters(), *module.buffers()]
-    training = module.training
+    modes = [(part, part.training) for part in module.modules()]
     module.eval()
     try:
         with torch.no_grad(), Meter(known) as meter:
             module(x)
     finally:
-        module.train(training)
+        for part, training in modes:
+            part.training = training
     return held_bytes(module) + meter.peak

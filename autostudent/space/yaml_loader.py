@@ -44,8 +44,7 @@ def _boolean(loader: _Loader, node: yaml.ScalarNode) -> bool:
 
 
 def _integer(loader: _Loader, node: yaml.ScalarNode) -> int:
-    text = node.value.replace("0o", "0o", 1)
-    return int(text, 0) if text.lstrip("+-")[:2] in ("0o", "0x") else int(text)
+    return int(node.value, 0) if node.value[:2] in ("0o", "0x") else int(node.value)
 
 
 def _number(loader: _Loader, node: yaml.ScalarNode) -> float:

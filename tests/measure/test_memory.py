@@ -41,8 +41,9 @@ def test_the_mode_is_left_as_it_was_and_nothing_is_trained() -> None:
     net = nn.Sequential(nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2))
     before = {name: value.clone() for name, value in net.state_dict().items()}
     net.train()
+    net[1].eval()
     measure_memory(net, torch.rand(4, 1, 8, 8))
-    assert net.training
+    assert [part.training for part in net.modules()] == [True, True, False]
     assert all(torch.equal(before[name], value) for name, value in net.state_dict().items())
     net.eval()
     measure_memory(net, torch.rand(4, 1, 8, 8))
