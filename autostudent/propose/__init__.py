@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from importlib import import_module
-from inspect import signature
+from inspect import Parameter, signature
 from typing import Any
 
 from autostudent.errors import ConfigError, unknown_name
@@ -16,6 +16,9 @@ PROPOSERS = {
     "random": "autostudent.propose.random:Random",
     "evolution": "autostudent.propose.evolution:Evolution",
     "bayes": "autostudent.propose.bayes:Bayes",
+    "tpe": "autostudent.optuna_samplers.proposers:tpe",
+    "nsga2": "autostudent.optuna_samplers.proposers:nsga2",
+    "gp": "autostudent.optuna_samplers.proposers:gp",
 }
 
 
@@ -26,8 +29,9 @@ def make(name: str, **options: Any) -> Proposer:
     module, _, attribute = PROPOSERS[name].partition(":")
     build: Callable[..., Proposer] = getattr(import_module(module), attribute)
     allowed = signature(build).parameters
+    open_ended = any(parameter.kind is Parameter.VAR_KEYWORD for parameter in allowed.values())
     for option in options:
-        if option not in allowed:
+        if option not in allowed and not open_ended:
             raise ConfigError(
                 f"search.{option}", options[option], f"an option of {name!r}: {', '.join(allowed) or 'none'}"
             )

@@ -65,4 +65,4 @@ def choose_reference(objective: Objective, losses: Sequence[float]) -> float:
     if not losses:
         return 0.0 if objective.direction == "maximize" else 1.0
     best, middle, worst = np.min(losses), np.median(losses), np.max(losses)
-    return float(min(best + max(3 * (middle - best), 0.1 * abs(best), 1e-3), max(worst, best + 1e-3)))
+    return float(max(min(best + 3 * (middle - best), worst), best + 1e-3 * max(abs(best), 1e-3)))

@@ -1,18 +1,17 @@
 """An invented study without any training, on which a proposer can be tried in a second.
 
-Twelve building choices make the "graph", a method with conditional knobs the "recipe". Costs are exact; the error falls
-with size and depends on the recipe. Methods rise at different speeds, as real ones do.
+Four blocks and a width make the "graph", a method with a conditional knob the "recipe". Costs are exact; the error
+falls with size and depends on the recipe. Methods rise at different speeds, as real ones do.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 
-from autostudent.errors import ConfigError, InvalidDraw
+from autostudent.errors import InvalidDraw
 from autostudent.records import (
     Candidate,
     Description,
@@ -23,50 +22,26 @@ from autostudent.records import (
     Result,
     Trial,
     TrialState,
-    Value,
     digest,
 )
+from autostudent.space.domains import Choice, Float, Int
+from autostudent.space.space import Param, Space
 
 BLOCKS = ("none", "thin", "wide")
 METHODS = ("plain", "early", "late")
 
 
-class LandscapeSpace:
-    """Six blocks, a width, and a recipe whose temperature exists only with a teacher."""
-
-    names = ("block0", "block1", "block2", "block3", "width", "loss", "temperature", "lr")
-    recipe = ("loss", "temperature", "lr")
-
-    def sample(self, rng: np.random.Generator) -> dict[str, Value]:
-        config: dict[str, Value] = {f"block{i}": str(rng.choice(BLOCKS)) for i in range(4)}
-        config |= {"width": int(rng.integers(4, 65)), "loss": str(rng.choice(METHODS)), "lr": float(rng.random())}
-        if config["loss"] != "plain":
-            config["temperature"] = float(rng.random())
-        return config
-
-    def check(self, config: Mapping[str, Value]) -> None:
-        if ("temperature" in config) == (config.get("loss") == "plain"):
-            raise ConfigError("temperature", config.get("temperature"), "a number exactly when loss is not plain")
-
-    def encode(self, config: Mapping[str, Value]) -> np.ndarray:
-        return np.array([self._code(name, config[name]) if name in config else np.nan for name in self.names])
-
-    def mutate(self, config: Mapping[str, Value], rng: np.random.Generator, names: Sequence[str]) -> dict[str, Value]:
-        fresh = self.sample(rng)
-        name = str(rng.choice(list(names)))
-        changed = {**config, name: fresh.get(name, config[name])}
-        if changed["loss"] == "plain":
-            changed.pop("temperature", None)
-        elif "temperature" not in changed:
-            changed["temperature"] = float(rng.random())
-        return changed
-
-    def _code(self, name: str, value: Value) -> float:
-        if name == "width":
-            return (float(value) - 4) / 60
-        if name == "loss":
-            return float(METHODS.index(str(value)))
-        return float(BLOCKS.index(str(value))) if name.startswith("block") else float(value)
+def landscape_space() -> Space:
+    """Four blocks, a width, and a recipe whose temperature exists only with a teacher."""
+    blocks = [Param(f"block{i}", Choice(BLOCKS)) for i in range(4)]
+    recipe = [
+        Param("loss", Choice(METHODS)),
+        Param("temperature", Float(0.0, 1.0), when={"loss": METHODS[1:]}),
+        Param("lr", Float(0.0, 1.0)),
+    ]
+    params = {param.name: param for param in [*blocks, Param("width", Int(4, 64)), *recipe]}
+    students, teaching = tuple(params)[:5], tuple(params)[5:]
+    return Space(params, (), "vision", "none", (), {}, students, teaching)
 
 
 @dataclass(frozen=True)
@@ -117,7 +92,7 @@ def landscape_problem(trials: int = 24, rungs: tuple[int, ...] = (9,), seed: int
         Objective("accuracy", "maximize", reference=0.4),
         Objective("params", "minimize", "params", limit=limit, exact=True),
     )
-    return Problem(LandscapeSpace(), objectives, rungs, trials, seed, _describe, _edit, cover=("loss",))
+    return Problem(landscape_space(), objectives, rungs, trials, seed, _describe, _edit, cover=("loss",))
 
 
 def answer(problem: Problem, trial: Trial, accuracy: float, order: int) -> Trial:

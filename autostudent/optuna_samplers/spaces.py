@@ -1,0 +1,179 @@
+"""What an Optuna study's parameters may be together: learned from its trials, or replayed from a function."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from optuna.distributions import (
+    BaseDistribution,
+    CategoricalDistribution,
+    FloatDistribution,
+    IntDistribution,
+)
+from optuna.trial import FrozenTrial
+
+from autostudent.optuna_samplers.columns import Column
+from autostudent.records import Value
+from autostudent.space.domains import Choice, Int
+
+Config = Mapping[str, Value]
+FEW = 20  # whole numbers with at most so many values can decide which other parameters exist
+
+
+class StudySpace(ABC):
+    """A space of coded parameters (see `Column`) whose active names form branches."""
+
+    recipe: tuple[str, ...] = ()
+
+    def __init__(self, columns: Mapping[str, Column]) -> None:
+        self.columns = dict(columns)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        return tuple(self.columns)
+
+    @abstractmethod
+    def sample(self, rng: np.random.Generator) -> dict[str, Value]:
+        """A complete configuration of one branch."""
+
+    @abstractmethod
+    def mutate(self, config: Config, rng: np.random.Generator, names: Sequence[str]) -> dict[str, Value]:
+        """The configuration with one of ``names`` changed, complete again."""
+
+    def check(self, config: Config) -> None:
+        """Raises KeyError for an unknown name."""
+        for name in config:
+            self.columns[name]
+
+    def encode(self, config: Config) -> np.ndarray:
+        """(d,) shares of the ranges and indices of choices; NaN for what a branch has not."""
+        return np.array(
+            [self.columns[name].domain.encode(config[name]) if name in config else np.nan for name in self.columns]
+        )
+
+    def params(self, config: Config) -> dict[str, Any]:
+        """The configuration as Optuna's parameters."""
+        return {name: self.columns[name].value(code) for name, code in config.items()}
+
+    def config(self, params: Mapping[str, Any]) -> dict[str, Value] | None:
+        """Optuna's parameters as a configuration; None when one is unknown or out of range by now."""
+        if any(name not in self.columns or not self.columns[name].holds(value) for name, value in params.items()):
+            return None
+        return {name: self.columns[name].code(value) for name, value in params.items()}
+
+
+class BranchSpace(StudySpace):
+    """Branches are the key sets of finished trials; distributions are the newest of each name.
+
+    Which parameter decides on the branch is not known. A value is taken for deciding when the parameter has few values
+    and each one seen occurs in one branch only; in a branch such a parameter keeps to the values seen there.
+    """
+
+    def __init__(self, trials: Sequence[FrozenTrial]) -> None:
+        newest: dict[str, BaseDistribution] = {}
+        for trial in trials:
+            newest.update(trial.distributions)
+        super().__init__({name: Column(distribution) for name, distribution in newest.items()})
+        self.branches = list(dict.fromkeys(tuple(name for name in newest if name in t.params) for t in trials))
+        self._allowed = self._deciding([config for t in trials if (config := self.config(t.params)) is not None])
+
+    def equals(self, other: BranchSpace) -> bool:
+        """Whether both draw the same from the same random numbers."""
+        mine = {name: column.distribution for name, column in self.columns.items()}
+        theirs = {name: column.distribution for name, column in other.columns.items()}
+        return mine == theirs and self.branches == other.branches and self._allowed == other._allowed
+
+    def sample(self, rng: np.random.Generator) -> dict[str, Value]:
+        branch = self.branches[int(rng.integers(len(self.branches)))]
+        return {name: self._draw(branch, name, rng) for name in branch}
+
+    def mutate(self, config: Config, rng: np.random.Generator, names: Sequence[str]) -> dict[str, Value]:
+        branch = tuple(name for name in self.columns if name in config)
+        name = names[int(rng.integers(len(names)))]
+        allowed = self._allowed.get((branch, name))
+        moved = self._draw(branch, name, rng) if allowed else self.columns[name].domain.move(config[name], rng)
+        return {**config, name: moved}
+
+    def _draw(self, branch: tuple[str, ...], name: str, rng: np.random.Generator) -> Value:
+        allowed = self._allowed.get((branch, name))
+        return allowed[int(rng.integers(len(allowed)))] if allowed else self.columns[name].domain.sample(rng)
+
+    def _deciding(self, configs: Sequence[Config]) -> dict[tuple[tuple[str, ...], str], list[Value]]:
+        """Values to which deciding parameters keep, by branch and name; empty with a single branch."""
+        allowed: dict[tuple[tuple[str, ...], str], list[Value]] = {}
+        if len(self.branches) < 2:
+            return allowed
+        for name, column in self.columns.items():
+            domain = column.domain
+            if not (isinstance(domain, Choice) or (isinstance(domain, Int) and domain.high - domain.low < FEW)):
+                continue
+            seen: dict[Value, set[tuple[str, ...]]] = {}
+            for config in configs:
+                if name in config:
+                    branch = tuple(other for other in self.columns if other in config)
+                    seen.setdefault(config[name], set()).add(branch)
+            if all(len(branches) == 1 for branches in seen.values()):
+                for value, (branch,) in ((v, tuple(b)) for v, b in seen.items()):
+                    allowed.setdefault((branch, name), []).append(value)
+        return allowed
+
+
+class DefinedSpace(StudySpace):
+    """Replays a function of suggest calls, so that every configuration is complete from the first trial on."""
+
+    def __init__(self, define: Callable[[Any], object], seed: int) -> None:
+        super().__init__({})
+        self._define = define
+        rng = np.random.default_rng(seed)
+        for _ in range(64):  # so that the names of rare branches stand in an order that does not depend on trials
+            self.sample(rng)
+
+    def sample(self, rng: np.random.Generator) -> dict[str, Value]:
+        return self._replay({}, rng)
+
+    def mutate(self, config: Config, rng: np.random.Generator, names: Sequence[str]) -> dict[str, Value]:
+        name = names[int(rng.integers(len(names)))]
+        return self._replay({**config, name: self.columns[name].domain.move(config[name], rng)}, rng)
+
+    def _replay(self, wanted: Config, rng: np.random.Generator) -> dict[str, Value]:
+        trial = Replay(wanted, rng)
+        self._define(trial)
+        self.columns.update(trial.columns)
+        return trial.config
+
+
+class Replay:
+    """Stands in for an Optuna trial: answers suggest calls from a configuration, or by drawing."""
+
+    def __init__(self, wanted: Config, rng: np.random.Generator) -> None:
+        self._wanted, self._rng = wanted, rng
+        self.config: dict[str, Value] = {}
+        self.columns: dict[str, Column] = {}
+
+    def suggest_categorical(self, name: str, choices: Sequence[Any]) -> Any:
+        return self._answer(name, CategoricalDistribution(tuple(choices)))
+
+    def suggest_float(
+        self, name: str, low: float, high: float, *, step: float | None = None, log: bool = False
+    ) -> float:
+        return self._answer(name, FloatDistribution(low, high, log=log, step=step))
+
+    def suggest_int(self, name: str, low: int, high: int, *, step: int = 1, log: bool = False) -> int:
+        return self._answer(name, IntDistribution(low, high, log=log, step=step))
+
+    @property
+    def params(self) -> dict[str, Any]:
+        """What was suggested so far."""
+        return {name: self.columns[name].value(code) for name, code in self.config.items()}
+
+    def _answer(self, name: str, distribution: BaseDistribution) -> Any:
+        if name not in self.columns:
+            column = self.columns[name] = Column(distribution)
+            code = self._wanted.get(name)
+            self.config[name] = (
+                code if code is not None and column.domain.contains(code) else column.domain.sample(self._rng)
+            )
+        return self.columns[name].value(self.config[name])
