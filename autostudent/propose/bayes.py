@@ -23,6 +23,7 @@ from autostudent.propose.encoding import Encoder
 from autostudent.propose.history import History
 from autostudent.propose.judge import FitCache, Judge
 from autostudent.propose.random import unseen_draw
+from autostudent.propose.source import Source
 from autostudent.propose.worth import Step, reservation_rates
 from autostudent.records import Problem, Proposal, Trial
 
@@ -41,12 +42,21 @@ class Bayes(Proposer):
         rounds: rounds of local search around the best scored.
         worthwhile: after the last student, a paused one beyond the guaranteed share goes on while its chance to join
             the front is at least this.
+        source: trials of an earlier study of the same space to start from, see `autostudent.propose.source`.
     """
 
     def __init__(
-        self, fresh: int = 384, renew: int = 8, relatives: int = 192, rounds: int = 2, worthwhile: float = 0.3
+        self,
+        fresh: int = 384,
+        renew: int = 8,
+        relatives: int = 192,
+        rounds: int = 2,
+        worthwhile: float = 0.3,
+        source: Sequence[Trial] = (),
     ) -> None:
         super().__init__()
+        self._earlier = tuple(source)
+        self._source: Source | None = None
         self.fresh, self.renew, self.relatives, self.rounds = fresh, renew, relatives, rounds
         self.worthwhile = worthwhile
         self._fits = FitCache()
@@ -57,15 +67,16 @@ class Bayes(Proposer):
         catalogue = self.catalogue(problem)
         if (trial := rungs.unranked(history)) is not None:
             return rungs.going_on(history, trial)
+        encoder = self._encoded(problem, catalogue)
         if history.students_left:
-            option = next_of_design(history, catalogue, design_size(problem, catalogue))
+            option = self._from_source(history) or next_of_design(history, catalogue, design_size(problem, catalogue))
             if option is None and not any(trial.results for trial in trials):
                 option = unseen_draw(catalogue, history)
             if option is not None:
                 return Proposal(option.candidate, problem.rungs[0])
         if not history.students_left and not history.paused:
             return None
-        judge = Judge(history, catalogue, self._encoded(problem, catalogue), self._fits)
+        judge = Judge(history, catalogue, encoder, self._fits)
         if not history.students_left:
             return self._finish(judge)
         if (trial := rungs.due(history, rungs.SHARE / 2)) is not None:
@@ -74,8 +85,17 @@ class Bayes(Proposer):
 
     def _encoded(self, problem: Problem, catalogue: Catalogue) -> Encoder:
         if self._encoder is None or not catalogue.serves(self._encoder.problem):
-            self._encoder = Encoder(problem, catalogue)
+            self._source = Source(problem, catalogue, self._earlier) if self._earlier else None
+            believe = self._source.believed if self._source and self._source.useful else None
+            self._encoder = Encoder(problem, catalogue, believe)
         return self._encoder
+
+    def _from_source(self, history: History) -> Option | None:
+        """The next front member of the earlier study that was not tried here."""
+        first = self._source.first() if self._source else []
+        if len(history.trials) >= len(first):
+            return None
+        return next((option for option in first if option.identity not in history.identities), None)
 
     def _best(self, judge: Judge) -> Proposal | None:
         """A new student or a paused one, whichever promises more per cost."""

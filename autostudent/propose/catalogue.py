@@ -46,13 +46,15 @@ class Catalogue:
         self._drawn = 0
 
     def serves(self, problem: Problem) -> bool:
-        """Whether the cached draws belong to this problem; a larger budget of trials changes nothing here."""
+        """Whether what is cached belongs to this problem; a larger budget of trials changes nothing here."""
         mine = self.problem
         return (
             mine.space is problem.space
             and mine.describe == problem.describe
             and mine.seed == problem.seed
             and mine.objectives == problem.objectives
+            and mine.rungs == problem.rungs
+            and mine.cover == problem.cover
         )
 
     def describe(self, candidate: Candidate) -> Description | None:

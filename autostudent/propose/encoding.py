@@ -1,20 +1,21 @@
 """Candidates as rows of numbers for the model.
 
-A row is ``[drawing | recipe | features | costs | rung, family, trial]``. The variables that draw the graph and those of
-the recipe are two blocks of the same form, ``[ones | numbers]``:
+A row is ``[drawing | recipe | features | costs | belief | rung, family, trial]``. The variables that draw the graph and
+those of the recipe are two blocks of the same form, ``[ones | numbers]``:
 
 * ones: one column for each value of each categorical variable (text and booleans), one of them for "inactive";
 * numbers: ordered variables in [0, 1]. One that can be inactive is bent onto an arc, (sin, cos) of a quarter turn, with
   (0, 0) for inactive: two inactive values are equal, an inactive one is equally far from all active ones, and nothing
   is imputed (Swersky et al. 2014, "Raiders of the lost architecture", arXiv 1409.4011).
 
-Features are the description's, costs the logarithms of its exact costs, both standardised over fresh draws. The last
-three are the rung's index, the family's code, and a number that all rungs of one trial share and no two trials.
+Features are the description's, costs the logarithms of its exact costs, both standardised over fresh draws. Belief
+is the prediction of an earlier study's model, where there is one (see `autostudent.propose.source`). The last three are
+the rung's index, the family's code, and a number that all rungs of one trial share and no two trials.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -23,8 +24,10 @@ from autostudent.propose.catalogue import Catalogue, Option
 from autostudent.records import Candidate, Description, Problem, Value
 
 Config = Mapping[str, Value]
+Believe = Callable[[Sequence[Option]], np.ndarray]
 
 SAMPLE = 192  # fresh draws that fix the scales
+CACHED = 50_000  # rows kept, about half a kilobyte each
 
 
 @dataclass(frozen=True)
@@ -60,12 +63,13 @@ class Layout:
     recipe: Block
     features: int
     costs: int
+    beliefs: int
     rungs: int
 
     @property
     def body(self) -> int:
         """Columns before rung, family and trial."""
-        return self.drawing.width + self.recipe.width + self.features + self.costs
+        return self.drawing.width + self.recipe.width + self.features + self.costs + self.beliefs
 
 
 class BlockCoder:
@@ -111,10 +115,14 @@ class Scaler:
 
 
 class Encoder:
-    """Maps candidates of one problem to rows; scales come from its first fresh draws, never from results."""
+    """Maps candidates of one problem to rows; scales come from its first fresh draws, never from results.
 
-    def __init__(self, problem: Problem, catalogue: Catalogue) -> None:
+    ``believe`` maps n options to (n, 1) predictions of an earlier study's model.
+    """
+
+    def __init__(self, problem: Problem, catalogue: Catalogue, believe: Believe | None = None) -> None:
         self.problem = problem
+        self._believe = believe
         sample = catalogue.fresh(0, SAMPLE)
         configs = [option.candidate.config for option in sample]
         coded = np.array([problem.space.encode(config) for config in configs], dtype=float)
@@ -128,7 +136,9 @@ class Encoder:
         self._features = Scaler(np.array([d.features for d in described], dtype=float).reshape(len(sample), -1))
         self._costs = Scaler(np.array([self._log_costs(d) for d in described]).reshape(len(sample), -1))
         blocks = self._drawing.block, self._recipe.block
-        self.layout = Layout(*blocks, self._features.width, self._costs.width, len(problem.rungs))
+        self.layout = Layout(
+            *blocks, self._features.width, self._costs.width, int(believe is not None), len(problem.rungs)
+        )
         self._families: dict[tuple[Value | None, ...], int] = {}
         for config in configs:
             self._families.setdefault(self._family(config), len(self._families))
@@ -136,8 +146,7 @@ class Encoder:
 
     def rows(self, options: Sequence[Option], level: int, trials: Sequence[int]) -> np.ndarray:
         """(n, d) rows at one rung index; ``trials`` are the rows' trial numbers, new students have negative ones."""
-        bodies = [self._body(option.candidate, option.description) for option in options]
-        body = np.stack(bodies) if bodies else np.zeros((0, self.layout.body))
+        body = self._bodies(options)
         families = [self._families.get(self._family(option.candidate.config), -1) for option in options]
         tail = np.column_stack([np.full(len(options), level), families, trials]) if len(options) else np.zeros((0, 3))
         return np.hstack([body, tail])
@@ -145,15 +154,25 @@ class Encoder:
     def _family(self, config: Config) -> tuple[Value | None, ...]:
         return tuple(config.get(name) for name in self.problem.cover)
 
-    def _body(self, candidate: Candidate, description: Description) -> np.ndarray:
-        key = candidate.key
-        if key not in self._cache:
-            coded = np.asarray(self.problem.space.encode(candidate.config), dtype=float)
-            parts = self._drawing.columns(coded) + self._recipe.columns(coded)
-            parts.append(self._features(np.array(description.features, dtype=float)))
-            parts.append(self._costs(np.array(self._log_costs(description))))
-            self._cache[key] = np.concatenate(parts)
-        return self._cache[key]
+    def _bodies(self, options: Sequence[Option]) -> np.ndarray:
+        """Rows without their last three columns, cached by candidate."""
+        keys = [option.candidate.key for option in options]
+        new = {key: option for key, option in zip(keys, options, strict=True) if key not in self._cache}
+        if len(self._cache) + len(new) > CACHED:
+            self._cache.clear()
+            new = dict(zip(keys, options, strict=True))
+        known = [self._known_columns(option.candidate, option.description) for option in new.values()]
+        believed = self._believe(list(new.values())) if self._believe and new else np.zeros((len(new), 0))
+        for key, row, belief in zip(new, known, believed, strict=True):
+            self._cache[key] = np.concatenate([row, belief])
+        return np.stack([self._cache[key] for key in keys]) if keys else np.zeros((0, self.layout.body))
+
+    def _known_columns(self, candidate: Candidate, description: Description) -> np.ndarray:
+        coded = np.asarray(self.problem.space.encode(candidate.config), dtype=float)
+        parts = self._drawing.columns(coded) + self._recipe.columns(coded)
+        parts.append(self._features(np.array(description.features, dtype=float)))
+        parts.append(self._costs(np.array(self._log_costs(description))))
+        return np.concatenate(parts)
 
     def _log_costs(self, description: Description) -> list[float]:
         """Logarithms of the costs that are objectives and known before training."""

@@ -90,7 +90,8 @@ class StudentKernel(PositiveKernel):
     recipe. It is a sum, because a product of all would know nothing of a new student that differs from all known ones
     in something. Two rungs i, j correlate as rho^|i - j|. "Own student" is what the rungs of one trial share beyond its
     description; with one rung it does not exist. The offset is a random effect of (family, rung): methods rise at
-    different speeds, and what is known of one method's rise is partly pooled with the others'.
+    different speeds, and what is known of one method's rise is partly pooled with the others'. The belief of an earlier
+    study has a linear effect.
 
     Args:
         layout: parts of a row, see `autostudent.propose.encoding`.
@@ -109,6 +110,9 @@ class StudentKernel(PositiveKernel):
         drawing, recipe, features, costs = (width > 0 for width in widths)
         parts = max(1, sum((drawing, recipe, features, costs, costs and drawing, costs and recipe)))
         self.positive("scales", torch.full((parts,), 1 / parts), LogNormalPrior(-math.log(parts), 1.0))
+        if layout.beliefs:
+            self._belief = slice(ends[-1], ends[-1] + layout.beliefs)
+            self.positive("belief", torch.full((1,), 0.3), LogNormalPrior(-1.2, 1.0))
         if layout.rungs > 1:
             self.register_parameter("raw_rho", torch.nn.Parameter(torch.zeros(1)))
             self.register_constraint("raw_rho", Interval(0.05, 0.999, initial_value=0.9))
@@ -118,6 +122,9 @@ class StudentKernel(PositiveKernel):
     def forward(self, x1: Tensor, x2: Tensor, diag: bool = False, **params: object) -> Tensor:
         """Covariances (…, n, k) of rows (…, n, d) and (…, k, d), or (…, n) of equal rows when ``diag``."""
         total = self._student(x1, x2, diag)
+        if self.layout.beliefs:
+            a, b = x1[..., self._belief], x2[..., self._belief]
+            total = total + self.value("belief") * ((a * b).sum(-1) if diag else a @ b.transpose(-1, -2))
         if self.layout.rungs == 1:
             return total
         rung1, rung2 = x1[..., -3], x2[..., -3]

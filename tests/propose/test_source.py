@@ -1,0 +1,50 @@
+"""A good earlier study helps, a misleading one does not hurt."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from autostudent.front import hypervolume
+from autostudent.propose.bayes import Bayes
+from autostudent.propose.random import Random
+from autostudent.records import Trial, TrialState
+from autostudent.testing.landscape import landscape_problem
+from autostudent.testing.proposers import invented, play
+
+
+def volume(trials: list[Trial]) -> float:
+    points = [[-t.values["accuracy"], t.costs["params"] / 12_000] for t in trials if t.state is TrialState.COMPLETE]
+    return hypervolume(np.array(points), np.array([-0.4, 1.0])) / 0.6
+
+
+def bayes(source: list[Trial]) -> Bayes:
+    return Bayes(fresh=64, relatives=48, rounds=1, source=source)
+
+
+def test_front_of_the_source_comes_first() -> None:
+    problem = landscape_problem(30, seed=9)
+    source, _ = play(Random(), problem)
+    answers = bayes(source).ask(landscape_problem(20), [], 4)
+    best = max(source, key=lambda trial: trial.values["accuracy"])
+    assert best.candidate in [answer.candidate for answer in answers]
+    keys = {trial.candidate.key for trial in source}
+    assert all(answer.candidate.key in keys for answer in answers)
+    small = replace(problem, objectives=(problem.objectives[0], replace(problem.objectives[1], limit=2_000)))
+    for answer in bayes(source).ask(small, [], 4):
+        assert problem.describe(answer.candidate).costs["params"] <= 2_000
+
+
+@pytest.mark.slow
+def test_good_source_helps_and_a_bad_one_costs_little() -> None:
+    source, _ = play(Random(), landscape_problem(60, seed=9))
+    reversed_, _ = play(Random(), landscape_problem(60, seed=9), measure=lambda trial: 1.2 - invented(trial))
+    results: dict[str, list[float]] = {}
+    for seed in range(4):
+        for name, earlier in (("none", []), ("good", source), ("bad", reversed_)):
+            trials, _ = play(bayes(earlier), landscape_problem(14, seed=seed))
+            results.setdefault(name, []).append(volume(trials))
+    assert np.mean(results["good"]) > np.mean(results["none"])
+    assert np.mean(results["bad"]) > np.mean(results["none"]) - 0.02
