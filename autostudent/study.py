@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
+
+import torch
 
 from autostudent.assets import Assets
 from autostudent.build.network import build
@@ -61,6 +64,17 @@ class CheckReport:
     seconds: float
     objectives: Sequence[Mapping[str, Any]]
     notes: list[str] = field(default_factory=list)
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Torch with one thread in this process, as in the workers: two on a busy machine are several times slower."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 class Study:
@@ -148,6 +162,7 @@ class Study:
         """The root of what studies share whatever their search seed: splits, teachers, views (``data.seed``)."""
         return int(self.dataset.spec["seed"])
 
+    @one_thread()
     def prepare(self, runner: Runner, progress: Progress = silent) -> Preparation:
         """Makes or finds everything that the search reads. Raises for whatever cannot work, before any training."""
         settings = self.settings
@@ -295,6 +310,7 @@ class Study:
 
         return front_frame(self.rows())
 
+    @one_thread()
     def check(self, progress: Progress = silent) -> CheckReport:
         """Looks at data, teachers, space and budget, and estimates the time, without writing to the store."""
         settings = self.settings

@@ -134,7 +134,16 @@ class Contender:
 
 
 def controls(student: Contender) -> list[Contender]:
-    """The same graph without a teacher: at the same length, at twice the epochs, and with label smoothing."""
+    """The same graph without a teacher: at the same length, at twice the epochs, and with label smoothing.
+
+    A student that was found without a teacher is its own control, but for the length.
+    """
+    if student.config.get("kd.loss") == "none":
+        return [
+            dataclasses.replace(
+                student, name=f"{student.name}, twice the epochs", kind="control", epochs=2 * student.epochs
+            )
+        ]
     plain = {name: value for name, value in student.config.items() if name.startswith("optim.")}
     labels = dataclasses.replace(student, kind="control", config={**plain, "kd.loss": "none"})
     return [
@@ -187,12 +196,20 @@ Say = Callable[[str], None]
 Map = Callable[[Callable[[VerifyTask], dict[str, Any]], Sequence[VerifyTask]], list[dict[str, Any]]]
 
 
-def verify(study: Study, trials: Sequence[int] | None = None, seeds: int = 5, say: Say = lambda text: None) -> Proof:
+def verify(
+    study: Study,
+    trials: Sequence[int] | None = None,
+    seeds: int = 5,
+    say: Say = lambda text: None,
+    compare: bool = True,
+) -> Proof:
     """Re-trains a shortlist with fresh seeds and measures it, its controls and its rivals on the test split.
 
     Args:
         trials: front members, at most `SHORTLIST`; by default the smallest within one standard error of the best.
         seeds: trainings of each contender.
+        say: told what is being done.
+        compare: also train controls and a rival for each student; without them no gain can be claimed.
 
     Raises:
         ConfigError: for trials that are not on the front, or too many of them.
@@ -208,8 +225,11 @@ def verify(study: Study, trials: Sequence[int] | None = None, seeds: int = 5, sa
         setup = dataclasses.replace(prepared.setup, seed=bank_seed(study.shared_seed))
         study.prepare_knowledge(prepared.teachers, setup.seed, runner, lambda event: say(event.text))
         students = [student_of(study, rows[number]) for number in trials]
-        field_ = [entry for student in students for entry in (student, *controls(student))]
-        field_ += [rival_of(study, setup, student, runner.map, say) for student in students]
+        field_: list[Contender] = []
+        for student in students:
+            field_.append(student)
+            if compare:
+                field_ += [*controls(student), rival_of(study, setup, student, runner.map, say)]
         tasks = [task for contender in field_ for task in contender.tasks(seeds)]
         say(f"{len(tasks)} trainings, {seeds} seeds each")
         outcomes = runner.map(partial(run_task, setup), tasks)

@@ -90,6 +90,10 @@ def verify(
         list[int] | None, typer.Option("--trial", metavar="N", help="A front member; repeatable.")
     ] = None,
     seeds: Annotated[int, typer.Option("--seeds", min=2, metavar="K", help="Fresh trainings of each network.")] = 5,
+    compare: Annotated[
+        bool,
+        typer.Option("--compare/--alone", help="With controls (no teacher, longer, smoothed) and an equal ResNet."),
+    ] = True,
     store: StoreUrl = None,
     assignments: Assignments = None,
     json: AsJson = False,
@@ -100,7 +104,9 @@ def verify(
 
     loaded = load_study(study, assignments or (), store=store)
     progress = errors if json else out
-    proof = prove(loaded, trials or None, seeds, lambda text: progress.print(text, markup=False, soft_wrap=True))
+    proof = prove(
+        loaded, trials or None, seeds, lambda text: progress.print(text, markup=False, soft_wrap=True), compare
+    )
     if json:
         as_json(dataclasses.asdict(proof))
         return
