@@ -28,7 +28,7 @@ from autostudent.propose.worth import Step, reservation_rates
 from autostudent.records import Problem, Proposal, Trial
 
 PARENTS = 24  # front members whose relatives enter the pool
-SHORTLIST = 48  # new students whose rate is computed exactly
+SHORTLIST = 48  # students, new or of one rung, whose rate is computed
 LOCAL = 8  # best scored whose relatives are tried in a round of local search
 
 
@@ -165,8 +165,7 @@ def _parents(judge: Judge) -> list[Trial]:
     known = [trial for trial in judge.history.trials if trial.results and not judge.history.bad(trial)]
     if not known:
         return []
-    axes = judge.axes(judge.options(known), known)
-    points = np.column_stack([axis.centre() for axis in axes])
+    points = judge.centres(judge.options(known), known)
     front = [trial for trial, best in zip(known, nondominated(points), strict=True) if best]
     return front[::-1][:PARENTS]
 
@@ -177,12 +176,16 @@ def _new_rates(judge: Judge, options: list[Option]) -> np.ndarray:
 
 
 def _paused_rates(judge: Judge) -> np.ndarray:
-    """Rates (n,) of taking each paused trial to its next rung."""
+    """Rates (n,) of taking each paused trial to its next rung; -1 beyond the `SHORTLIST` most valuable of a rung."""
     history = judge.history
-    rates = np.zeros(len(history.paused))
+    rates = np.full(len(history.paused), -1.0)
     levels = np.array([history.level(trial.epoch) for trial in history.paused])
     for level in np.unique(levels):
         members = np.flatnonzero(levels == level)
+        if len(members) > SHORTLIST:
+            trials = [history.paused[i] for i in members]
+            value = judge.value(judge.axes(judge.options(trials), trials))
+            members = members[np.argsort(-value, kind="stable")[:SHORTLIST]]
         trials = [history.paused[i] for i in members]
         rates[members] = _rates(judge, judge.options(trials), trials, int(level))
     return rates

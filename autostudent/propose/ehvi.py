@@ -34,10 +34,6 @@ class Axis(ABC):
     def psi(self, levels: np.ndarray) -> np.ndarray:
         """E[max(0, t - y)] for each candidate and each level t: (n, levels). A level of -inf gives zero."""
 
-    @abstractmethod
-    def centre(self) -> np.ndarray:
-        """The value (n,) to believe in: exact, or the median of what is predicted."""
-
 
 @dataclass(frozen=True)
 class Known(Axis):
@@ -47,9 +43,6 @@ class Known(Axis):
 
     def psi(self, levels: np.ndarray) -> np.ndarray:
         return np.maximum(0.0, levels[None, :] - self.values[:, None])
-
-    def centre(self) -> np.ndarray:
-        return self.values
 
 
 @dataclass(frozen=True)
@@ -70,9 +63,6 @@ class Modelled(Axis):
             rows = slice(start, start + step)
             out[rows, finite] = self._integral(self.mean[rows], self.sd[rows], levels[finite])
         return out
-
-    def centre(self) -> np.ndarray:
-        return self.warp.to_loss(self.mean)
 
     def _integral(self, mean: np.ndarray, sd: np.ndarray, levels: np.ndarray) -> np.ndarray:
         sd = np.maximum(sd, 1e-9)

@@ -51,6 +51,10 @@ class Aspect:
         sd = np.sqrt(np.maximum(sd**2 - reduce, 1e-8))
         return Modelled(self.location + self.scale * mean, self.scale * sd, self.targets.warp)
 
+    def centre(self, x: np.ndarray) -> np.ndarray:
+        """The losses (n,) to believe in: medians of what is predicted."""
+        return self.targets.warp.to_loss(self.location + self.scale * self.posterior.mean(x))
+
 
 class Judge:
     """Models of the measured objectives, conditioned on the record, and the front with pending work believed in.
@@ -88,6 +92,15 @@ class Judge:
         return [
             self.aspects[o.name].axis(x) if o.name in self.aspects else self.known(o, options) for o in self.objectives
         ]
+
+    def centres(self, options: Sequence[Option], trials: Sequence[Trial] = ()) -> np.ndarray:
+        """(n, m) believed points of full trainings."""
+        x = self.rows(options, self.last, trials)
+        columns = [
+            self.aspects[o.name].centre(x) if o.name in self.aspects else self.known(o, options).values
+            for o in self.objectives
+        ]
+        return np.column_stack(columns)
 
     def known(self, objective: Objective, options: Sequence[Option]) -> Known:
         return Known(np.array([minimised(objective, o.description.costs[objective.name]) for o in options]))
@@ -159,6 +172,5 @@ class Judge:
         points = self.history.points(self.history.complete)
         pending = self.history.in_flight
         if pending:
-            believed = np.column_stack([axis.centre() for axis in self.axes(self.options(pending), pending)])
-            points = np.vstack([points, believed])
+            points = np.vstack([points, self.centres(self.options(pending), pending)])
         return points[nondominated(points)]

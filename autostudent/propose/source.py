@@ -20,7 +20,7 @@ from autostudent.propose.surrogate import Posterior, fit
 from autostudent.propose.targets import measurements, targets
 from autostudent.records import Problem, Trial
 
-FIRST = 4  # front members of the source that are tried before anything else
+FIRST = 3  # front members of the source that are tried before anything else
 FEWEST = 5  # complete source trials below which nothing is learned from it
 
 

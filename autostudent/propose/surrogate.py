@@ -112,6 +112,12 @@ class Posterior:
             self._weights = torch.cholesky_solve(residual, own)[:, 0] if measured else residual[:, 0]
         self._measured = measured
 
+    def mean(self, x: np.ndarray) -> np.ndarray:
+        """Means (n,) at rows (n, d), at a fraction of the price of `predict`."""
+        with torch.no_grad():
+            cross = self._kernel(torch.from_numpy(x), self._seen[: self._measured])
+            return (self._hyper.mean + cross @ self._weights).numpy()
+
     def predict(self, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Mean and standard deviation (n,) of the noise-free values at rows (n, d)."""
         with torch.no_grad():

@@ -22,6 +22,8 @@ class TestEvolution(ProposerSuite):
 
 
 class TestBayes(ProposerSuite):
+    trials = 6
+
     def make(self) -> Proposer:
         return make("bayes", fresh=48, relatives=32, rounds=1)
 

@@ -27,13 +27,13 @@ def bayes(source: list[Trial]) -> Bayes:
 def test_front_of_the_source_comes_first() -> None:
     problem = landscape_problem(30, seed=9)
     source, _ = play(Random(), problem)
-    answers = bayes(source).ask(landscape_problem(20), [], 4)
+    answers = bayes(source).ask(landscape_problem(20), [], 3)
     best = max(source, key=lambda trial: trial.values["accuracy"])
     assert best.candidate in [answer.candidate for answer in answers]
     keys = {trial.candidate.key for trial in source}
     assert all(answer.candidate.key in keys for answer in answers)
     small = replace(problem, objectives=(problem.objectives[0], replace(problem.objectives[1], limit=2_000)))
-    for answer in bayes(source).ask(small, [], 4):
+    for answer in bayes(source).ask(small, [], 3):
         assert problem.describe(answer.candidate).costs["params"] <= 2_000
 
 
@@ -42,9 +42,9 @@ def test_good_source_helps_and_a_bad_one_costs_little() -> None:
     source, _ = play(Random(), landscape_problem(60, seed=9))
     reversed_, _ = play(Random(), landscape_problem(60, seed=9), measure=lambda trial: 1.2 - invented(trial))
     results: dict[str, list[float]] = {}
-    for seed in range(4):
+    for seed in range(3):
         for name, earlier in (("none", []), ("good", source), ("bad", reversed_)):
-            trials, _ = play(bayes(earlier), landscape_problem(14, seed=seed))
+            trials, _ = play(bayes(earlier), landscape_problem(24, seed=seed))
             results.setdefault(name, []).append(volume(trials))
     assert np.mean(results["good"]) > np.mean(results["none"])
     assert np.mean(results["bad"]) > np.mean(results["none"]) - 0.02
