@@ -68,6 +68,17 @@ class Catalogue:
         return found
 
 
+def above_chance(objectives: tuple[Objective, ...], classes: int) -> tuple[Objective, ...]:
+    """Objectives for a front: an accuracy without a reference must beat nine tenths of the error of guessing."""
+    floor = 1 - 0.9 * (1 - 1 / classes)
+    return tuple(
+        dataclasses.replace(objective, reference=floor)
+        if objective.name == "accuracy" and objective.reference is None
+        else objective
+        for objective in objectives
+    )
+
+
 def with_references(
     objectives: tuple[Objective, ...], probes: list[Description], teacher_accuracy: float, classes: int
 ) -> tuple[Objective, ...]:

@@ -92,6 +92,12 @@ class Objective:
             return True
         return value <= self.limit if self.direction == "minimize" else value >= self.limit
 
+    def counts(self, value: float) -> bool:
+        """Whether ``value`` is no worse than the reference: what is worse is of no use to anybody."""
+        if self.reference is None:
+            return True
+        return value <= self.reference if self.direction == "minimize" else value >= self.reference
+
     def to_json(self) -> dict[str, Any]:
         return dict(self.__dict__)
 

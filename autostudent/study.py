@@ -21,7 +21,7 @@ from autostudent.distill.methods import METHODS
 from autostudent.distill.optim import Optim
 from autostudent.distill.recipe import read_recipe
 from autostudent.driver import Event, StudyDriver, silent
-from autostudent.problem import Catalogue, make_problem, require_feasible, with_references
+from autostudent.problem import Catalogue, above_chance, make_problem, require_feasible, with_references
 from autostudent.propose import make as make_proposer
 from autostudent.records import Candidate, Description, Objective, Problem, digest
 from autostudent.run.base import Runner
@@ -259,7 +259,7 @@ class Study:
             settings.store,
             settings.study,
             self.resolved(),
-            settings.objectives,
+            above_chance(settings.objectives, len(self.dataset.classes)),
             self.assets,
             rungs=settings.budget.rungs,
             domains={name: param.domain for name, param in self.space.params.items()},

@@ -45,8 +45,8 @@ def row_of(trial: Trial, about: Mapping[str, Any]) -> Row:
 
 
 def nondominated_rows(rows: Iterable[Row], objectives: Sequence[Objective]) -> list[Row]:
-    """Rows within every limit that no other such row dominates, by number of trial; equal rows stay together."""
-    kept = [row for row in rows if all(o.admits(row[o.name]) for o in objectives)]
+    """Rows within every limit and reference that no other such row dominates, by number of trial; equal rows stay."""
+    kept = [row for row in rows if all(o.admits(row[o.name]) and o.counts(row[o.name]) for o in objectives)]
     if not kept:
         return []
     signs = [1.0 if objective.direction == "minimize" else -1.0 for objective in objectives]
