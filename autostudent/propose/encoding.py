@@ -35,16 +35,17 @@ class Block:
     """Columns of some variables of a configuration.
 
     ``groups`` gives the variable of each ones column, ``alphabets`` a number for the choices of each variable:
-    variables with the same choices have the same number. ``numbers`` counts the columns of ordered variables.
+    variables with the same choices have the same number. ``numbers`` gives the columns of each ordered variable: one,
+    or two for a point on an arc.
     """
 
     groups: tuple[int, ...]
     alphabets: tuple[int, ...]
-    numbers: int
+    numbers: tuple[int, ...]
 
     @property
     def width(self) -> int:
-        return len(self.groups) + self.numbers
+        return len(self.groups) + sum(self.numbers)
 
     def choices(self, alphabet: int) -> int:
         """Columns of one variable with these choices."""
@@ -92,8 +93,8 @@ class BlockCoder:
                 self._numbers.append((column, max(1.0, float(known.max())), len(values) < len(configs)))
         groups = tuple(group for group, (_, known) in enumerate(self._codes) for _ in range(len(known) + 1))
         numbers = {alphabet: i for i, alphabet in enumerate(dict.fromkeys(alphabets))}
-        width = sum(2 if conditional else 1 for *_, conditional in self._numbers)
-        self.block = Block(groups, tuple(numbers[alphabet] for alphabet in alphabets), width)
+        widths = tuple(2 if conditional else 1 for *_, conditional in self._numbers)
+        self.block = Block(groups, tuple(numbers[alphabet] for alphabet in alphabets), widths)
 
     def columns(self, coded: np.ndarray) -> list[np.ndarray]:
         """The block's columns of one encoded configuration, in pieces."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 
 import torch
 from gpytorch.constraints import GreaterThan, Interval
@@ -11,6 +12,8 @@ from gpytorch.priors import LogNormalPrior, NormalPrior
 from torch import Tensor
 
 from autostudent.propose.encoding import Block, Layout
+
+WORK = 48  # products of factors a kernel may take for each of its variables' orders
 
 
 class PositiveKernel(Kernel):
@@ -34,20 +37,27 @@ class PositiveKernel(Kernel):
 
 
 class ConfigKernel(PositiveKernel):
-    """Matern-5/2 over ordered variables times Matern-5/2 over categorical ones.
+    """An additive kernel over the variables of a configuration: main effects, pairs, triples and so on.
 
-    Categories start equally far from each other (Hamming distance, weighted by variable). Where several variables share
-    their choices, such as the operations on the edges of a cell, the distances between choices are learned for all of
-    them together.
+    k = sum over orders o of s_o e_o(k_1, ..., k_d) / C(d, o), with e_o the elementary symmetric polynomial (sum of all
+    products of o different factors) and k_v = exp(-w_v |place_v - place'_v|^2) (Duvenaud, Nickisch, Rasmussen 2011,
+    "Additive Gaussian processes", arXiv 1112.4394). The weights s_o say how far variables interact; what one variable
+    does alone is known after a few students, where a product of all would know nothing of a new combination.
+
+    An ordered variable's place is its number (or its point on the arc). Categories start equally far from each other.
+    Where several variables share their choices, such as the operations on the edges of a cell, the places of the
+    choices are learned for all of them together.
     """
 
     def __init__(self, block: Block) -> None:
         super().__init__()
         self.block = block
-        self.number_kernel = matern(block.numbers)
-        variables = len(block.alphabets)
-        if variables:
-            self.positive("weights", torch.full((variables,), 1 / variables), LogNormalPrior(-math.log(variables), 1))
+        variables = len(block.alphabets) + len(block.numbers)
+        self.orders = min(variables, max(2, WORK // variables))
+        self.positive(
+            "orders", torch.full((self.orders,), 1 / self.orders), LogNormalPrior(-math.log(self.orders), 1.0)
+        )
+        self.positive("weights", torch.ones(variables), LogNormalPrior(0.0, 0.7))
         self._places: dict[int, str] = {}  # alphabet -> the parameter that holds its choices' places
         for alphabet in block.shared_alphabets():
             name = self._places[alphabet] = f"places{alphabet}"
@@ -57,30 +67,40 @@ class ConfigKernel(PositiveKernel):
 
     def forward(self, x1: Tensor, x2: Tensor, diag: bool = False, **params: object) -> Tensor:
         """Covariances of the block's columns."""
-        ones = len(self.block.groups)
-        numbers = apply(self.number_kernel, x1[..., ones:], x2[..., ones:], diag)
-        if not ones:
-            return numbers
-        places = self._all_places()
-        a, b = x1[..., :ones] @ places, x2[..., :ones] @ places
-        if diag:
-            squared = ((a - b) ** 2).sum(-1)
-        else:
-            squared = (a**2).sum(-1, keepdim=True) + (b**2).sum(-1).unsqueeze(-2) - 2 * a @ b.transpose(-1, -2)
-        distance = (10 * squared.clamp_min(1e-12)).sqrt()
-        return numbers * (1 + distance + distance**2 / 3) * torch.exp(-distance)
+        weights, shares = self.value("weights"), self.value("orders")
+        sums: list[Tensor] = []  # elementary symmetric polynomials of the variables so far, from order 1
+        for variable, (a, b) in enumerate(self._pairs(x1, x2)):
+            factor = torch.exp(-weights[variable] * _squared(a, b, diag))
+            grown = [factor, *(factor * lower for lower in sums)][: self.orders]
+            sums = [new if order >= len(sums) else sums[order] + new for order, new in enumerate(grown)]
+        terms = [
+            share * e / math.comb(len(weights), i + 1) for i, (share, e) in enumerate(zip(shares, sums, strict=True))
+        ]
+        return torch.stack(terms).sum(0)
 
-    def _all_places(self) -> Tensor:
-        """(ones, ones) block-diagonal places of all choices of all variables, scaled by the variables' weights."""
-        roots = self.value("weights").sqrt()
-        blocks = []
-        for variable, alphabet in enumerate(self.block.alphabets):
+    def _pairs(self, x1: Tensor, x2: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+        """Places (n, p) and (k, p) of each variable."""
+        column = 0
+        for alphabet in self.block.alphabets:
+            part = slice(column, column := column + self.block.choices(alphabet))
             if alphabet in self._places:
                 places = getattr(self, self._places[alphabet])
+                yield x1[..., part] @ places, x2[..., part] @ places
             else:
-                places = torch.eye(self.block.choices(alphabet), dtype=roots.dtype) / math.sqrt(2)
-            blocks.append(roots[variable] * places)
-        return torch.block_diag(*blocks)
+                yield x1[..., part] / math.sqrt(2), x2[..., part] / math.sqrt(2)
+        for width in self.block.numbers:
+            part = slice(column, column := column + width)
+            yield x1[..., part], x2[..., part]
+
+
+def _squared(a: Tensor, b: Tensor, diag: bool) -> Tensor:
+    """Squared distances (n, k) of rows, or (n,) of equal ones."""
+    if diag:
+        return ((a - b) ** 2).sum(-1)
+    if a.shape[-1] == 1:
+        return (a - b.transpose(-1, -2)) ** 2
+    squares = (a**2).sum(-1, keepdim=True) + (b**2).sum(-1).unsqueeze(-2)
+    return (squares - 2 * a @ b.transpose(-1, -2)).clamp_min(0.0)
 
 
 class StudentKernel(PositiveKernel):
@@ -148,7 +168,7 @@ class StudentKernel(PositiveKernel):
         both = [costs * other for other in (drawing, recipe) if costs is not None and other is not None]
         effects = [effect for effect in main if effect is not None] + both
         if not effects:
-            return self.value("scales")[0] * apply(None, x1, x2, diag)
+            return self.value("scales")[0] * x1.new_ones(x1.shape[:-1] if diag else (*x1.shape[:-1], x2.shape[-2]))
         return torch.stack([scale * effect for scale, effect in zip(self.value("scales"), effects, strict=True)]).sum(0)
 
 
@@ -160,10 +180,3 @@ def matern(dimensions: int) -> MaternKernel | None:
     kernel = MaternKernel(2.5, ard_num_dims=dimensions, lengthscale_prior=LogNormalPrior(location, math.sqrt(3)))
     kernel.lengthscale = math.exp(location - 1)
     return kernel
-
-
-def apply(kernel: MaternKernel | None, x1: Tensor, x2: Tensor, diag: bool) -> Tensor:
-    """The kernel's covariances; ones where there is no kernel."""
-    if kernel is not None:
-        return kernel.forward(x1, x2, diag=diag)
-    return x1.new_ones(x1.shape[:-1] if diag else (*x1.shape[:-1], x2.shape[-2]))

@@ -24,6 +24,7 @@ from autostudent.propose.kernel import StudentKernel
 FEWEST = 4  # rows below which the priors' medians serve
 MOST = 600  # rows that a fit looks at
 STEPS = 50  # of L-BFGS
+SLICE = 250_000  # covariances computed at once
 
 
 def rows_to_fit(rows: int) -> int:
@@ -143,7 +144,11 @@ class Posterior:
         return (covariance.abs() / variance.clamp_min(1e-10).sqrt()).numpy()
 
     def _kernel(self, first: torch.Tensor, second: torch.Tensor) -> torch.Tensor:
-        return self._hyper.kernel.forward(first, second)
+        """Covariances (n, k), computed in slices that keep the temporary matrices small."""
+        step = max(1, SLICE // max(len(second), 1))
+        if len(first) <= step:
+            return self._hyper.kernel.forward(first, second)
+        return torch.cat([self._hyper.kernel.forward(first[i : i + step], second) for i in range(0, len(first), step)])
 
     def _diagonal(self, rows: torch.Tensor) -> torch.Tensor:
         return self._hyper.kernel.forward(rows, rows, diag=True)
