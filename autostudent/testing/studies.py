@@ -38,14 +38,14 @@ def small_settings(folder: Path, trials: int = 6, **changes: Any) -> StudySettin
     """Settings of a study of seconds; store and assets lie in ``folder``."""
     settings: dict[str, Any] = {
         "study": "small",
-        "data": {"name": "digits", "limit": 400},
+        "data": {"name": "digits", "limit": 600},
         "teachers": {"main": {"resnet": {"depth": 8, "width": 8}, "epochs": 4, "lr": 0.05, "batch_size": 32}},
         "ladder": LadderSettings("main", 2, smallest=3_000),
         "space": SpaceSettings("hnag_tiny", "kd_basic"),
         "objectives": OBJECTIVES,
-        "budget": BudgetSettings(trials, 3, (1, 3)),
+        "budget": BudgetSettings(trials, 6, (2, 6)),
         "search": SearchSettings("random", 0),
-        "training": TrainingSettings(batch_size=64),
+        "training": TrainingSettings(batch_size=16),
         "run": RunSettings(workers=2),
         "rivals": RivalSettings(trials=2),
         "store": f"sqlite:///{folder / 'small' / 'study.db'}",
