@@ -21,6 +21,7 @@ from autostudent.distill.methods import METHODS
 from autostudent.distill.optim import Optim
 from autostudent.distill.recipe import read_recipe
 from autostudent.driver import Event, StudyDriver, silent
+from autostudent.errors import StoreError
 from autostudent.problem import Catalogue, above_chance, make_problem, require_feasible, with_references
 from autostudent.propose import make as make_proposer
 from autostudent.records import Candidate, Description, Objective, Problem, digest
@@ -235,6 +236,7 @@ class Study:
             for line in store.repaired:
                 progress(Event("resume", line))
             prepared = self.prepare(runner, progress)
+            require_same_teachers(store, prepared)
             store.describe(self.provenance(prepared))
             self.remember_teachers(store, prepared)
             driver = StudyDriver(
@@ -361,6 +363,17 @@ class Study:
         started = time.perf_counter()
         fit.run(2)
         return (time.perf_counter() - started) * len(dataset.train.y) / len(some)
+
+
+def require_same_teachers(store: Store, prepared: Preparation) -> None:
+    """Raises `StoreError` when a study that has students would go on with other teachers."""
+    before = store.described().get("teachers", {})
+    for name, teacher in prepared.teachers.items():
+        if store.trials() and before.get(name, teacher.key) != teacher.key:
+            raise StoreError(
+                f"study {store.study!r} in {store.url} was begun with another teacher {name!r} "
+                "(other weights, data or training); bring that one back, or choose another study name"
+            )
 
 
 def epochs_of(rungs: tuple[int, ...], trials: int) -> float:

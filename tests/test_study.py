@@ -1,0 +1,78 @@
+"""A study as a Python user holds it: what it needs, what it refuses, what a second run may change."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import pytest
+
+from autostudent.errors import ConfigError, StoreError
+from autostudent.records import Objective
+from autostudent.settings import BudgetSettings, SpaceSettings
+from autostudent.store.store import Store
+from autostudent.study import epochs_of
+from autostudent.testing.studies import InlineStudy, small_settings
+
+
+def test_a_study_runs_resumes_and_grows(tmp_path: Path) -> None:
+    settings = small_settings(tmp_path, trials=4)
+    InlineStudy(settings).run()
+    before = Store.read(settings.store, "small").trials()
+    seen: list[str] = []
+    InlineStudy(settings).run(lambda event: seen.append(event.kind))
+
+    larger = dataclasses.replace(settings, budget=dataclasses.replace(settings.budget, trials=6))
+    study = InlineStudy(larger).run()
+
+    after = Store.read(settings.store, "small").trials()
+    assert "segment" not in seen
+    assert after[:4] == before
+    assert len(after) == 6
+    assert set(study.front().index) <= set(range(6))
+    references = Store.read(settings.store, "small").references()
+    assert {name: row["kind"] for name, row in references.items()} == {
+        "main": "teacher",
+        "ta1": "assistant",
+        "ta2": "assistant",
+    }
+
+
+def test_a_study_of_another_space_or_teacher_is_refused(tmp_path: Path) -> None:
+    settings = small_settings(tmp_path, trials=2)
+    InlineStudy(settings).run()
+
+    with pytest.raises(StoreError, match=r"space.recipe was 'kd_basic', now 'kd_single'"):
+        InlineStudy(dataclasses.replace(settings, space=SpaceSettings("hnag_tiny", "kd_single"))).run()
+
+    class Retaught(InlineStudy):
+        shared_seed = 77  # other initial weights under the same settings
+
+    with pytest.raises(StoreError, match="another teacher 'main'"):
+        Retaught(settings).run()
+
+
+def test_a_second_driver_is_refused(tmp_path: Path) -> None:
+    study = InlineStudy(small_settings(tmp_path))
+
+    with study.open_store(), pytest.raises(StoreError, match=r"driven by process \d+ on host"):
+        InlineStudy(study.settings).run()
+
+
+def test_recipes_that_need_a_ladder_are_refused_without_one(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="assistants"):
+        InlineStudy(small_settings(tmp_path, ladder=None)).check()
+
+
+def test_a_limit_below_every_student_is_refused_before_any_training(tmp_path: Path) -> None:
+    limits = (Objective("accuracy", "maximize"), Objective("params", "minimize", "parameters", limit=50, exact=True))
+
+    with pytest.raises(ConfigError, match=r"objectives\.params\.limit: got 50; expected at least [\d,]+ parameters"):
+        InlineStudy(small_settings(tmp_path, objectives=limits)).run()
+    assert not (tmp_path / "assets" / "teachers").exists()
+
+
+def test_expected_epochs_follow_the_rungs() -> None:
+    assert epochs_of((9,), 10) == 90
+    assert epochs_of((1, 3, 9), 9) == pytest.approx(9 * (1 + 2 / 3 + 6 / 3))
+    assert BudgetSettings(3, 9, (1, 9)).rungs == (1, 9)
