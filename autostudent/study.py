@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 Progress = Callable[[Event], None]
+STARTUP_S, OVERHEAD = 10.0, 1.3
 
 
 @dataclass(frozen=True)
@@ -336,11 +337,14 @@ class Study:
         return CheckReport(data, rows, sizes, share, self.estimate(), objectives)
 
     def estimate(self) -> float:
-        """Seconds that the search will take, from a few timed steps of a median student on this machine."""
+        """Seconds that the search will take, from a few timed steps of a median student on this machine.
+
+        Workers need `STARTUP_S` before the first segment; scoring and distilling add about `OVERHEAD` to plain training.
+        """
         budget, workers = self.settings.budget, self.settings.run.workers
         feasible = sorted((d.costs["macs"], c.key, c) for c, d in self.drawn if d.feasible)
         epoch = self.epoch_seconds(feasible[len(feasible) // 2][2])
-        return epoch * epochs_of(budget.rungs, budget.trials) / workers
+        return STARTUP_S + OVERHEAD * epoch * epochs_of(budget.rungs, budget.trials) / workers
 
     def epoch_seconds(self, candidate: Candidate) -> float:
         """Seconds that one epoch of this student takes on labels only, from a few timed batches."""
