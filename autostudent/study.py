@@ -339,7 +339,7 @@ class Study:
     def estimate(self) -> float:
         """Seconds that the search will take, from a few timed steps of a median student on this machine.
 
-        Workers need `STARTUP_S` before the first segment; scoring and distilling add about `OVERHEAD` to plain training.
+        Workers need `STARTUP_S` before the first segment; distilling and scoring take `OVERHEAD` times plain training.
         """
         budget, workers = self.settings.budget, self.settings.run.workers
         feasible = sorted((d.costs["macs"], c.key, c) for c, d in self.drawn if d.feasible)
