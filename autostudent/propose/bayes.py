@@ -69,7 +69,10 @@ class Bayes(Proposer):
             return rungs.going_on(history, trial)
         encoder = self._encoded(problem, catalogue)
         if history.students_left:
-            option = self._from_source(history) or next_of_design(history, catalogue, design_size(problem, catalogue))
+            first = self._source.first if self._source else []
+            option = first[len(trials)] if len(trials) < len(first) else None
+            size = len(first) + design_size(problem, catalogue)
+            option = option or next_of_design(history, catalogue, size)
             if option is None and not any(trial.results for trial in trials):
                 option = unseen_draw(catalogue, history)
             if option is not None:
@@ -89,13 +92,6 @@ class Bayes(Proposer):
             believe = self._source.believed if self._source and self._source.useful else None
             self._encoder = Encoder(problem, catalogue, believe)
         return self._encoder
-
-    def _from_source(self, history: History) -> Option | None:
-        """The next front member of the earlier study that was not tried here."""
-        first = self._source.first() if self._source else []
-        if len(history.trials) >= len(first):
-            return None
-        return next((option for option in first if option.identity not in history.identities), None)
 
     def _best(self, judge: Judge) -> Proposal | None:
         """A new student or a paused one, whichever promises more per cost."""

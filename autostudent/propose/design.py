@@ -51,7 +51,7 @@ def first_design(problem: Problem, catalogue: Catalogue, size: int) -> list[Opti
 
 
 def next_of_design(history: History, catalogue: Catalogue, size: int) -> Option | None:
-    """The next student of the first design that was not tried."""
+    """The next student of the first design that was not tried, while fewer than ``size`` students were."""
     if len(history.trials) >= size:
         return None
     taken = history.identities

@@ -15,6 +15,8 @@ from autostudent.propose.encoding import Block, Layout
 
 WORK = 48  # products of factors a kernel may take for each of its variables' orders
 
+OFFSET = 4.0  # variance of a family's offset at a lower rung, in variances of the targets
+
 
 class PositiveKernel(Kernel):
     """A kernel with positive parameters that have priors, read by `value`."""
@@ -109,9 +111,9 @@ class StudentKernel(PositiveKernel):
     Main effects are those of size (the log costs), of the graph's features, of the variables that draw it, and of the
     recipe. It is a sum, because a product of all would know nothing of a new student that differs from all known ones
     in something. Two rungs i, j correlate as rho^|i - j|. "Own student" is what the rungs of one trial share beyond its
-    description; with one rung it does not exist. The offset is a random effect of (family, rung): methods rise at
-    different speeds, and what is known of one method's rise is partly pooled with the others'. The belief of an earlier
-    study has a linear effect.
+    description; with one rung it does not exist. The offset is a wide random effect of (family, rung), because methods
+    rise at different speeds: until one of a family was trained to the end, its values at a rung only rank within the
+    family. The belief of an earlier study has a linear effect.
 
     Args:
         layout: parts of a row, see `autostudent.propose.encoding`.
@@ -137,7 +139,6 @@ class StudentKernel(PositiveKernel):
             self.register_parameter("raw_rho", torch.nn.Parameter(torch.zeros(1)))
             self.register_constraint("raw_rho", Interval(0.05, 0.999, initial_value=0.9))
             self.positive("own", torch.full((1,), 0.2), LogNormalPrior(-1.6, 0.8))
-            self.positive("offset", torch.full((1,), 0.1), LogNormalPrior(-2.3, 0.8))
 
     def forward(self, x1: Tensor, x2: Tensor, diag: bool = False, **params: object) -> Tensor:
         """Covariances (…, n, k) of rows (…, n, d) and (…, k, d), or (…, n) of equal rows when ``diag``."""
@@ -156,7 +157,7 @@ class StudentKernel(PositiveKernel):
         rho = self._constraints["raw_rho_constraint"].transform(self.raw_rho)
         total = (total + self.value("own") * (trial1 == trial2)) * rho ** (rung1 - rung2).abs()
         lower = (rung1 == rung2) & (rung1 < self.layout.rungs - 1)
-        return total + self.value("offset") * (lower & (family1 == family2))
+        return total + OFFSET * (lower & (family1 == family2))
 
     def _student(self, x1: Tensor, x2: Tensor, diag: bool) -> Tensor:
         kernels = (self.drawing_kernel, self.recipe_kernel, self.feature_kernel, self.cost_kernel)

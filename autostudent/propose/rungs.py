@@ -8,6 +8,8 @@ rank spread along the front. At least a `SHARE` of all students reaches the last
 from __future__ import annotations
 
 import math
+from collections import Counter
+from typing import Any
 
 import numpy as np
 
@@ -17,11 +19,12 @@ from autostudent.records import Proposal, Trial, TrialState
 
 SHARE = 1 / 3  # of the students reach the last rung
 
+Family = tuple[Any, ...]
 
-def _fraction(history: History, share: float) -> float:
-    """Share of a rung's trials that goes on, such that the product over the rungs is ``share``."""
-    climbs = len(history.problem.rungs) - 1
-    return share ** (1 / climbs) if climbs else 1.0
+
+def _part(history: History, share: float, level: int) -> float:
+    """Share of all students that goes on from a rung, such that ``share`` goes on from the last but one."""
+    return share ** ((level + 1) / (len(history.problem.rungs) - 1))
 
 
 def unranked(history: History) -> Trial | None:
@@ -30,39 +33,52 @@ def unranked(history: History) -> Trial | None:
 
 
 def promising(history: History, level: int) -> list[Trial]:
-    """Paused trials at a rung, best first by rank within their family and then by isolation on the front."""
+    """Paused trials at a rung: families of which the smallest share went on first, in each the best by rank.
+
+    Ties go to the most isolated on the front.
+    """
     epoch = history.problem.rungs[level]
     name = history.problem.measured.name
     reached = [trial for trial in history.trials if any(e == epoch for e, _ in trial.curve(name))]
-    order: list[tuple[float, float, int, Trial]] = []
+    order: list[tuple[float, int, float, int, Trial]] = []
     for family in dict.fromkeys(history.family(trial) for trial in reached):
         group = [trial for trial in reached if history.family(trial) == family]
         values = history.points(group)
         values[:, 0] = [history.loss_at(trial, epoch) for trial in group]
         rank = ranks(values)
         spread = _isolation(values, rank)
+        gone = sum(trial.epoch > epoch or _climbs(history, trial, level) for trial in group) / len(group)
         order += [
-            (rank[i] / len(group), -spread[i], trial.number, trial)
+            (gone, int(rank[i]), -spread[i], trial.number, trial)
             for i, trial in enumerate(group)
             if trial.state is TrialState.PAUSED and trial.epoch == epoch
         ]
-    return [trial for *_, trial in sorted(order, key=lambda entry: entry[:3])]
+    return [trial for *_, trial in sorted(order, key=lambda entry: entry[:4])]
 
 
 def due(history: History, share: float = SHARE) -> Trial | None:
-    """The trial that must go on because too few of its rung did, highest rung first; None when all quotas are met.
+    """The trial that must go on because too few of its family did, highest rung first; None when all quotas are met.
 
-    ``share`` of all students is to reach the last rung while the study runs; `SHARE` holds at its end in any case.
+    ``share`` of a family's students, rounded, but one of two, is to reach the last rung while the study runs, so that
+    no family is judged by its first epochs alone. At the study's end `SHARE` of all students is.
     """
     rungs = history.problem.rungs
-    fraction = _fraction(history, share)
+    ending = not history.students_left and not history.in_flight
     for level in reversed(range(len(rungs) - 1)):
-        arrived = sum(trial.epoch >= rungs[level] for trial in history.trials)
-        left = sum(trial.epoch > rungs[level] or _climbs(history, trial, level) for trial in history.trials)
-        quota = math.floor(fraction * arrived)
-        if not history.students_left and not history.in_flight:
-            quota = math.ceil(_fraction(history, SHARE) ** (level + 1) * len(history.trials) - 1e-9)
-        if left < quota and (waiting := promising(history, level)):
+        waiting = promising(history, level)
+        if not waiting:
+            continue
+        gone, started = Counter[Family](), Counter[Family]()
+        for trial in history.trials:
+            family = history.family(trial)
+            started[family] += trial.epoch >= rungs[0]
+            gone[family] += trial.epoch > rungs[level] or _climbs(history, trial, level)
+        part = _part(history, share, level)
+        for trial in waiting:
+            family = history.family(trial)
+            if gone[family] < max(math.floor(part * started[family] + 0.5), started[family] > 1):
+                return trial
+        if ending and gone.total() < math.ceil(_part(history, SHARE, level) * len(history.trials) - 1e-9):
             return waiting[0]
     return None
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import cached_property
 
 import numpy as np
 
@@ -54,6 +55,7 @@ class Source:
         """Predicted losses (n, 1), standardised over fresh draws."""
         return ((self._predict(options) - self._centre) / self._spread)[:, None]
 
+    @cached_property
     def first(self) -> list[Option]:
         """Front members that may be trained here, evenly spread along the front from its most accurate end."""
         trials = self._history.complete

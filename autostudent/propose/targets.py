@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -14,18 +15,25 @@ from autostudent.propose.warp import Warp, choose_reference, choose_warp
 from autostudent.records import Objective, Trial
 
 MARGIN = 0.05  # how far beyond the reference a value is still told apart, in rate or in widths of the warp
+RESIDUAL = 0.3  # standard deviation of last-rung values around the line, and of families' means, on the modelled scale
+SLOPE = 0.3  # by how much the line's slope differs from one
+COMMON = 1.0  # by how much families' rises differ
 BEYOND_FRONT = 0.15  # how far beyond the front's worst member, on the modelled scale
 
 
 @dataclass(frozen=True)
 class Measurement:
-    """One valid value of one trial at one rung, minimised; ``others`` are the trial's other objectives."""
+    """One valid value of one trial at one rung, minimised.
+
+    ``others`` are the trial's other objectives, ``family`` its method (see `History.family`).
+    """
 
     trial: Trial
     level: int
     loss: float
     order: int
     others: tuple[float, ...]
+    family: tuple[Any, ...]
 
 
 @dataclass(frozen=True)
@@ -50,7 +58,8 @@ def measurements(history: History, objective: Objective) -> list[Measurement]:
         for result in trial.results:
             if result.valid and math.isfinite(result.values.get(objective.name, math.nan)):
                 loss = minimised(objective, result.values[objective.name])
-                found.append(Measurement(trial, history.level(result.epoch), loss, result.order, others))
+                level = history.level(result.epoch)
+                found.append(Measurement(trial, level, loss, result.order, others, history.family(trial)))
     return sorted(found, key=lambda m: (m.order, m.trial.number, m.level))
 
 
@@ -67,14 +76,13 @@ def unusable(history: History, objective: Objective) -> list[Trial]:
 def targets(objective: Objective, rows: Sequence[Measurement], rungs: int) -> Targets:
     """Values on the scale of the last rung, a function of these rows alone.
 
-    Low rungs are aligned by a regression of last-rung values on theirs over the trials that have both. The ones that
-    went on are a selected, better set, which shifts their mean but not the regression. Losses beyond the reference can
+    Low rungs are aligned by regression over the trials that have both values. The ones that went on are a selected,
+    better set, which shifts their mean but not the regression. Losses beyond the reference can
     never add hypervolume, so how far beyond they lie is noise: they are clipped. So are losses clearly beyond the
     worst on the front, which add volume only to students cheaper than all.
     """
     last = rungs - 1
-    final = [row.loss for row in rows if row.level == last]
-    losses = final or [row.loss for row in rows]
+    losses = [row.loss for row in rows if row.level == last] or [row.loss for row in rows]
     reference = choose_reference(objective, losses)
     warp = choose_warp(objective, losses, reference)
     worst = float(warp.to_model(np.array(reference + MARGIN * warp.width)))
@@ -85,11 +93,10 @@ def targets(objective: Objective, rows: Sequence[Measurement], rungs: int) -> Ta
     z[level == last] = np.minimum(z[level == last], worst)
     at_last = {row.trial.number: value for row, value in zip(rows, z, strict=True) if row.level == last}
     for lower in range(last):
-        mask = level == lower
-        both = [
-            (z[i], at_last[row.trial.number]) for i, row in enumerate(rows) if mask[i] and row.trial.number in at_last
-        ]
-        z[mask] = np.minimum(_align(z[mask], np.array(both).reshape(-1, 2)), worst)
+        places = [i for i, row in enumerate(rows) if row.level == lower]
+        if places:
+            final = np.array([at_last.get(rows[i].trial.number, np.nan) for i in places])
+            z[places] = np.minimum(_align(z[places], final, [rows[i].family for i in places]), worst)
     return Targets(z, worst, warp, reference)
 
 
@@ -100,16 +107,38 @@ def _front_edge(rows: Sequence[Measurement]) -> float | None:
     return float(points[front, 0].max()) if front.any() else None
 
 
-def _align(z: np.ndarray, pairs: np.ndarray) -> np.ndarray:
-    """Low-rung values on the last rung's scale: the posterior mean of a line with slope near one.
+def _align(z: np.ndarray, final: np.ndarray, families: Sequence[tuple[Any, ...]]) -> np.ndarray:
+    """Low-rung values (n,) on the last rung's scale: each family rises by its own amount, all with one slope near one.
 
-    ``pairs`` (k, 2) are (low, last) values. Prior: rise N(0, 2^2) at the pairs' mean, slope N(1, 0.3^2), residuals of
-    sd 0.3; so without pairs the values stay as they are.
+    ``final`` (n,) are the last-rung values of the same students, NaN where there is none. A family's rise is a
+    compromise, weighted by certainty, between what its own students did, the common rise, and the guess that families
+    end up alike on average. The last keeps a slow riser, of which nobody was trained to the end, from being mistaken
+    for a bad method.
     """
-    if not len(pairs):
-        return z
-    centre = pairs[:, 0].mean()
-    design = np.column_stack([np.ones(len(pairs)), pairs[:, 0] - centre])
-    precision = design.T @ design / 0.3**2 + np.diag([1 / 2.0**2, 1 / 0.3**2])
-    rise, tilt = np.linalg.solve(precision, design.T @ (pairs[:, 1] - pairs[:, 0]) / 0.3**2)
-    return z + rise + tilt * (z - centre)
+    paired = np.isfinite(final)
+    gaps = final[paired] - z[paired]
+    common = gaps.sum() / RESIDUAL**2 / (paired.sum() / RESIDUAL**2 + 1 / 2.0**2)
+    members = {family: np.array([other == family for other in families]) for family in dict.fromkeys(families)}
+    known = [mask for mask in members.values() if (mask & paired).any()]
+    level = (
+        np.mean([z[mask].mean() + np.nanmean(final[mask] - z[mask]) for mask in known]) if known else z.mean() + common
+    )
+    top = bottom = 0.0
+    for mask in members.values():
+        both = mask & paired
+        if both.any():
+            low, gap = z[both] - z[both].mean(), final[both] - z[both]
+            top += float(low @ (gap - gap.mean()))
+            bottom += float(low @ low)
+    tilt = top / (bottom + (RESIDUAL / SLOPE) ** 2)
+    aligned = np.empty_like(z)
+    for mask in members.values():
+        both = mask & paired
+        votes = [(common, COMMON**-2)]
+        if both.any():
+            votes.append((float((final[both] - z[both]).mean()), both.sum() / RESIDUAL**2))
+        if len(members) > 1:
+            votes.append((level - z[mask].mean(), 1 / (z.var() / mask.sum() + RESIDUAL**2)))
+        rise = sum(value * weight for value, weight in votes) / sum(weight for _, weight in votes)
+        aligned[mask] = z[mask] + rise + tilt * (z[mask] - z[both if both.any() else mask].mean())
+    return aligned

@@ -68,8 +68,8 @@ class ProposerSuite(ABC):
         assert [p.until_epoch for p in first + rest] == [p.until_epoch for p in whole]
 
     def test_several_at_once_equal_one_after_the_other(self) -> None:
-        problem = landscape_problem(self.trials)
-        record, _ = play(self.make(), problem, segments=6)
+        problem = landscape_problem(self.trials + 4)
+        record, _ = play(self.make(), problem, segments=self.trials)
         pending = record
         single = []
         proposer = self.make()
