@@ -23,7 +23,7 @@ from autostudent.propose.kernel import StudentKernel
 
 FEWEST = 4  # rows below which the priors' medians serve
 MOST = 600  # rows that a fit looks at
-STEPS = 50  # of L-BFGS
+STEPS = 20  # of L-BFGS; more of them rank no better
 SLICE = 250_000  # covariances computed at once
 
 
