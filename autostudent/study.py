@@ -104,7 +104,7 @@ class Study:
     @cached_property
     def drawn(self) -> list[tuple[Candidate, Description]]:
         """Random draws from which sizes, limits and times are judged."""
-        return self.catalogue.probe(self.seed)
+        return self.catalogue.probe(self.shared_seed)
 
     @property
     def probes(self) -> list[Description]:

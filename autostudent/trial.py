@@ -84,6 +84,14 @@ def bank_of(dataset: datasets.Dataset, views: int, seed: int) -> ViewBank:
     return ViewBank(dataset.train.x, views, seed, dataset.augment)
 
 
+def answers(module: nn.Module, x: Tensor, device: torch.device) -> Tensor:
+    """Logits ``(n, C)`` of pictures. Raises `Diverged` when they are not finite numbers."""
+    logits = predict(module, x, device)
+    if not bool(torch.isfinite(logits).all()):
+        raise Diverged("the network's answers are not finite numbers")
+    return logits
+
+
 def training_seed(candidate: Candidate, replicate: int) -> int:
     """The seed of a training: 0 is the search's replicate, others are for verification."""
     return derive_seed(candidate.key, replicate)
@@ -195,7 +203,7 @@ class TrialWorker:
         last = segment.until_epoch >= self.setup.epochs
         student = fit.annealed()
         held = self.dataset.validation
-        measured = quality(predict(student, held.x, self.device), held.y, self.teacher_logits)
+        measured = quality(answers(student, held.x, self.device), held.y, self.teacher_logits)
         measured["accuracy_se"] = (measured["accuracy"] * (1 - measured["accuracy"]) / len(held.y)) ** 0.5
         measured["redrawn"] = float(redrawn)
         owner = f"{self.setup.owner} {segment.trial}"

@@ -16,33 +16,34 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
-from autostudent.assets import Assets
+from autostudent.assets import Assets, checksum
 from autostudent.build.network import build
 from autostudent.distill.fit import Fit
 from autostudent.distill.job import derive_seed
 from autostudent.errors import ConfigError, InvalidDraw
 from autostudent.measure.intervals import Interval, gap, interval, pack, paired, unpack, welch
-from autostudent.measure.predict import predict
 from autostudent.measure.quality import quality
 from autostudent.records import Candidate, Value, digest
 from autostudent.settings import RivalSettings
 from autostudent.space.architecture import Architecture, freeze
 from autostudent.space.cost import costs
 from autostudent.space.space import load_space
-from autostudent.trial import TrialSetup, TrialWorker
+from autostudent.trial import TrialSetup, TrialWorker, answers
 
 if TYPE_CHECKING:
     from autostudent.study import Preparation, Study
 
 
 SHORTLIST = 3  # students that may be measured on the test split in one verification
-CODE = 1  # raised when the outcome of a task would change
+CODE = 2  # raised when the outcome of a task would change
 
 
 @dataclass(frozen=True)
 class VerifyTask:
     """One training from scratch. ``graph`` is an architecture's JSON, ``config`` the recipe; ``epochs`` its length.
+    ``test_split`` is the checksum of the test split to measure on, None for validation alone.
 
     ``base`` is the key that training seeds derive from: a student and its controls share it, so their seeds are paired.
     """
@@ -54,8 +55,7 @@ class VerifyTask:
     base: str
     replicate: int
     epochs: int
-    smoothing: float = 0.0
-    test: bool = True
+    test_split: str | None = None
 
     @property
     def key(self) -> str:
@@ -74,14 +74,14 @@ def run_task(setup: TrialSetup, task: VerifyTask) -> dict[str, Any]:
 
     The outcome holds metrics and, as a hexadecimal string, which test pictures were classified correctly.
     """
-    entry = Assets(setup.artifacts).entry("verified", digest({"data": setup.fingerprint, "task": task.key}))
+    entry = Assets(setup.artifacts).entry("verified", digest([setup_key(setup), task.key]))
     if entry.complete:
         outcome: dict[str, Any] = json.loads(entry.read("outcome.json"))
         return outcome
     worker = worker_of(setup)
     graph = Architecture.from_json(task.graph)
     job = worker.job(graph, Candidate(task.config, 0), task.replicate)
-    optim = dataclasses.replace(job.optim, epochs=task.epochs, smoothing=task.smoothing)
+    optim = dataclasses.replace(job.optim, epochs=task.epochs)
     dataset = worker.dataset
     job = dataclasses.replace(
         job,
@@ -92,14 +92,20 @@ def run_task(setup: TrialSetup, task: VerifyTask) -> dict[str, Any]:
     fit = Fit(job)
     fit.run(task.epochs)
     student = fit.annealed()
-    logits = predict(student, dataset.validation.x, worker.device)
+    logits = answers(student, dataset.validation.x, worker.device)
     outcome = {"validation": quality(logits, dataset.validation.y, worker.teacher_logits), "seconds": fit.seconds}
-    if task.test:
-        logits = predict(student, dataset.test.x, worker.device)
+    if task.test_split is not None:
+        logits = answers(student, dataset.test.x, worker.device)
         outcome["test"] = quality(logits, dataset.test.y)
         outcome["correct"] = pack(logits.argmax(1) == dataset.test.y)
     entry.commit({"outcome.json": json.dumps(outcome).encode()}, {"name": task.name, "kind": task.kind})
     return outcome
+
+
+def setup_key(setup: TrialSetup) -> str:
+    """Digest of everything about a study that decides how a network trains: data, teachers, views, optimiser."""
+    settings = [setup.fingerprint, dict(setup.data), dataclasses.asdict(setup.training), setup.epochs]
+    return digest([*settings, dict(setup.teachers), list(setup.ladder), setup.seed, setup.device])
 
 
 _workers: dict[str, TrialWorker] = {}
@@ -107,9 +113,7 @@ _workers: dict[str, TrialWorker] = {}
 
 def worker_of(setup: TrialSetup) -> TrialWorker:
     """This process's worker for a set-up, made once: data and teachers stay loaded over tasks."""
-    key = digest(
-        {"data": setup.fingerprint, "teachers": dict(setup.teachers), "seed": setup.seed, "root": setup.artifacts}
-    )
+    key = digest([setup_key(setup), setup.artifacts])
     if key not in _workers:
         _workers.clear()
         _workers[key] = TrialWorker(setup)
@@ -126,11 +130,10 @@ class Contender:
     config: Mapping[str, Value]
     base: str
     epochs: int
-    smoothing: float = 0.0
 
-    def tasks(self, seeds: int, test: bool = True) -> list[VerifyTask]:
+    def tasks(self, seeds: int, test_split: str) -> list[VerifyTask]:
         """One task a seed, replicates 1 to ``seeds``."""
-        return [VerifyTask(**vars(self), replicate=replicate, test=test) for replicate in range(1, seeds + 1)]
+        return [VerifyTask(**vars(self), replicate=n, test_split=test_split) for n in range(1, seeds + 1)]
 
 
 def controls(student: Contender) -> list[Contender]:
@@ -149,7 +152,11 @@ def controls(student: Contender) -> list[Contender]:
     return [
         dataclasses.replace(labels, name=f"{student.name}, no teacher"),
         dataclasses.replace(labels, name=f"{student.name}, no teacher, twice the epochs", epochs=2 * student.epochs),
-        dataclasses.replace(labels, name=f"{student.name}, no teacher, label smoothing", smoothing=0.1),
+        dataclasses.replace(
+            labels,
+            name=f"{student.name}, no teacher, label smoothing",
+            config={**labels.config, "optim.smoothing": 0.1},
+        ),
     ]
 
 
@@ -230,19 +237,21 @@ def verify(
             field_.append(student)
             if compare:
                 field_ += [*controls(student), rival_of(study, setup, student, runner.map, say)]
-        tasks = [task for contender in field_ for task in contender.tasks(seeds)]
+        test = study.dataset.test
+        split = checksum(test.x.numpy().tobytes() + test.y.numpy().tobytes())
+        tasks = [task for contender in field_ for task in contender.tasks(seeds, split)]
         say(f"{len(tasks)} trainings, {seeds} seeds each")
         outcomes = runner.map(partial(run_task, setup), tasks)
         measured = [
             Measured(contender, tuple(outcomes[n * seeds : (n + 1) * seeds]), params_of(contender))
             for n, contender in enumerate(field_)
         ]
-        teacher = teacher_row(study, prepared)
+        teacher, right = teacher_row(study, prepared)
         proof = Proof(
-            [teacher, *(entry.row() for entry in measured), logistic_row(study)], claims_of(measured, teacher)
+            [teacher, *(entry.row() for entry in measured), logistic_row(study)], claims_of(measured, teacher, right)
         )
         for row in proof.rows:
-            store.set_reference(f"verified: {row['name']}", {key: v for key, v in row.items() if key != "correct"})
+            store.set_reference(f"verified: {row['name']}", row)
         store.describe({"claims": proof.claims})
     return proof
 
@@ -292,7 +301,7 @@ def rival_of(study: Study, setup: TrialSetup, student: Contender, map_: Map, say
         for name, graph in graphs.items()
     ]
     say(f"{len(field_)} plain ResNets of at most {limit:,} parameters, compared on the validation split")
-    tasks = [VerifyTask(**vars(entry), replicate=0, test=False) for entry in field_]
+    tasks = [VerifyTask(**vars(entry), replicate=0) for entry in field_]
     outcomes = map_(partial(run_task, setup), tasks)
     best = max(range(len(field_)), key=lambda n: outcomes[n]["validation"]["accuracy"])
     return dataclasses.replace(field_[best], name=f"plain ResNet like {student.name}")
@@ -303,20 +312,14 @@ def params_of(contender: Contender) -> int:
     return costs(Architecture.from_json(contender.graph)).params
 
 
-def teacher_row(study: Study, prepared: Preparation) -> dict[str, Any]:
-    """The main teacher on the test split; ``correct`` says which pictures it classified correctly."""
+def teacher_row(study: Study, prepared: Preparation) -> tuple[dict[str, Any], Tensor]:
+    """The main teacher on the test split, and which of its pictures it classified correctly, boolean ``(n,)``."""
     teacher = prepared.teachers[study.settings.teacher]
     test = study.dataset.test
-    logits = predict(teacher.module, test.x, torch.device(study.device))
+    logits = answers(teacher.module, test.x, torch.device(study.device))
     measured = quality(logits, test.y)
-    return {
-        "name": study.settings.teacher,
-        "kind": "teacher",
-        "seeds": 1,
-        **teacher.costs,
-        **measured,
-        "correct": logits.argmax(1) == test.y,
-    }
+    row = {"name": study.settings.teacher, "kind": "teacher", "seeds": 1, **teacher.costs, **measured}
+    return row, logits.argmax(1) == test.y
 
 
 def logistic_row(study: Study) -> dict[str, Any]:
@@ -331,15 +334,15 @@ def logistic_row(study: Study) -> dict[str, Any]:
     return {"name": "logistic regression", "kind": "baseline", "params": params, "seeds": 1, "accuracy": accuracy}
 
 
-def claims_of(measured: Sequence[Measured], teacher: Mapping[str, Any]) -> list[dict[str, Any]]:
+def claims_of(measured: Sequence[Measured], teacher: Mapping[str, Any], teacher_right: Tensor) -> list[dict[str, Any]]:
     """Differences that matter, each with its 95 % interval; one that holds zero is called a tie."""
     claims: list[dict[str, Any]] = []
     student: Measured | None = None
     for entry in measured:
         if entry.contender.kind == "student":
             student = entry
-            right = [unpack(outcome["correct"], len(teacher["correct"])) for outcome in entry.outcomes]
-            found = gap(teacher["correct"], right)
+            right = [unpack(outcome["correct"], len(teacher_right)) for outcome in entry.outcomes]
+            found = gap(teacher_right, right)
             claims.append(claim(f"{teacher['name']} - {entry.contender.name}", found))
             claims[-1]["params_ratio"] = teacher["params"] / entry.params
         elif student is not None:

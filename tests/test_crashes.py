@@ -81,6 +81,7 @@ def test_nothing_is_lost_or_doubled_by_kills_of_driver_and_worker(tmp_path: Path
 
     process = start(tmp_path)
     assert wait_for(process, 1, "epoch ")
+    assert workers(process)
     for worker in workers(process)[:1]:
         worker.send_signal(signal.SIGKILL)
     output, _ = process.communicate(timeout=300)

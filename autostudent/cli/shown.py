@@ -48,11 +48,6 @@ def front_table(front: Sequence[Row], references: Mapping[str, Row], *, title: s
         cells = prices(row, axes, teacher)
         method = escape(str(row.get("method", "")))
         grid.add_row(str(row["trial"]), percent(row["accuracy"]), *cells, method, escape(taught_by(row)))
-    for name, row in references.items():
-        if row.get("kind") == "rival":
-            grid.add_row(
-                escape(name), percent(row.get("accuracy")), *prices(row, axes, teacher), "rival", "", style="dim"
-            )
     return grid
 
 
