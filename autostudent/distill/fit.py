@@ -238,7 +238,8 @@ class Fit:
             losses = [self._objective(role, self._view(role, batch, outputs[role.name], outputs)) for role in roles]
             torch.stack(losses).sum().backward() if len(losses) > 1 else losses[0].backward()
             self._update(roles)
-            reported = losses[0].detach()
+            named = {role.name: loss for role, loss in zip(roles, losses, strict=True)}
+            reported = named.get("student", losses[0]).detach()
         else:
             for number, role in enumerate(roles):
                 if number:  # its own output under gradient again, the others' after their update

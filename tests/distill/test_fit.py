@@ -192,3 +192,17 @@ def test_peers_start_from_different_weights() -> None:
 
 def test_seeds_are_functions_of_their_arguments() -> None:
     assert derive_seed(1, "a") == derive_seed(1, "a") != derive_seed(1, "b")
+
+
+@pytest.mark.parametrize("order", ["joint", "alternate"])
+def test_the_loss_that_counts_is_the_students_wherever_it_stands(order: str) -> None:
+    @dataclass(frozen=True)
+    class Loud(Match):
+        def loss(self, view: View, state: State) -> Tensor:
+            return super().loss(view, state) + 1e6
+
+    peer = Role("peer", CopyOf("student"), ("student",), method=Loud())
+    stage = Stage((peer, Role("student", learns_from=("peer",))), order=order)
+    fit = Fit(toy_job(Roles(stages=(stage,))))
+
+    assert float(fit._train_step(next(fit._batches(0)))) < 1e3
