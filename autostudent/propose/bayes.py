@@ -40,8 +40,8 @@ class Bayes(Proposer):
         renew: how many of these are replaced from one student to the next.
         relatives: changed copies of front members in the pool.
         rounds: rounds of local search around the best scored.
-        worthwhile: after the last student, a paused one beyond the guaranteed share goes on while its chance to join
-            the front is at least this.
+        worthwhile: after the last student, a paused one beyond the guaranteed share goes on while the hypervolume it
+            is expected to add is at least this part of what was reached.
         source: trials of an earlier study of the same space to start from, see `autostudent.propose.source`.
     """
 
@@ -51,7 +51,7 @@ class Bayes(Proposer):
         renew: int = 8,
         relatives: int = 192,
         rounds: int = 2,
-        worthwhile: float = 0.3,
+        worthwhile: float = 0.01,
         source: Sequence[Trial] = (),
     ) -> None:
         super().__init__()
@@ -100,9 +100,10 @@ class Bayes(Proposer):
         first = history.problem.rungs[0]
         if not pool:
             return self._finish(judge)
+        pace = judge.duration(pool)
         if judge.last == 0:
-            return Proposal(pool[int(value.argmax())].candidate, first)
-        top = np.argsort(-value, kind="stable")[:SHORTLIST]
+            return Proposal(pool[int((value / pace).argmax())].candidate, first)
+        top = np.argsort(-value / pace, kind="stable")[:SHORTLIST]
         rates = _new_rates(judge, [pool[i] for i in top])
         best_new = int(rates.argmax())
         if history.paused:
@@ -117,8 +118,8 @@ class Bayes(Proposer):
         if not history.paused:
             return None
         if rungs.missing(history) <= 0:
-            chance = judge.chance(judge.axes(judge.options(history.paused), history.paused))
-            if chance.max() < self.worthwhile:
+            value = judge.value(judge.axes(judge.options(history.paused), history.paused))
+            if value.max() < self.worthwhile * judge.reached:
                 return None
         return rungs.going_on(history, history.paused[int(_paused_rates(judge).argmax())])
 
@@ -188,11 +189,12 @@ def _paused_rates(judge: Judge) -> np.ndarray:
 
 
 def _rates(judge: Judge, options: list[Option], trials: Sequence[Trial], level: int) -> np.ndarray:
-    """Reservation rates of going from rung ``level`` (-1: not started) to the next."""
+    """Reservation rates of going from rung ``level`` (-1: not started) to the next, per expected training time."""
+    pace = judge.duration(options)
     prices = judge.history.problem.rung_costs or _even_prices(judge.history.problem.rungs)
     now, rest = prices[level + 1], sum(prices[level + 2 :])
     if level + 1 == judge.last:
-        return judge.value(judge.axes(options, trials)) / now
+        return judge.value(judge.axes(options, trials)) / now / pace
     final, reached = judge.rows(options, judge.last, trials), judge.rows(options, level + 1, trials)
 
     looks = {name: aspect.posterior.learnable(final, reached) for name, aspect in judge.aspects.items()}
@@ -208,7 +210,7 @@ def _rates(judge: Judge, options: list[Option], trials: Sequence[Trial], level: 
                 axes.append(judge.known(objective, options))
         return judge.value(axes)
 
-    return reservation_rates(value, Step(now, rest))
+    return reservation_rates(value, Step(now, rest)) / pace
 
 
 def _even_prices(rungs_: tuple[int, ...]) -> tuple[float, ...]:

@@ -17,7 +17,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.special import ndtr
 
 from autostudent.front import free_cells
 from autostudent.propose.warp import Warp
@@ -88,11 +87,3 @@ def expected_improvement(front: np.ndarray, reference: np.ndarray, axes: Sequenc
         total = widths if total is None else total * widths
     assert total is not None
     return np.maximum(total.sum(axis=1), 0.0)
-
-
-def chance_to_improve(front: np.ndarray, reference: np.ndarray, loss: Modelled, costs: np.ndarray) -> np.ndarray:
-    """Probability (n,) that a candidate with exact ``costs`` (n, m - 1) joins the front; the loss is column 0."""
-    rivals = np.where((front[None, :, 1:] <= costs[:, None, :]).all(axis=2), front[None, :, 0], np.inf)
-    level = np.minimum(rivals.min(axis=1, initial=np.inf), reference[0])
-    inside = (costs < reference[1:]).all(axis=1)
-    return inside * ndtr((loss.warp.to_model(level) - loss.mean) / np.maximum(loss.sd, 1e-9))

@@ -8,9 +8,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from autostudent.front import nondominated
+from autostudent.front import hypervolume, nondominated
 from autostudent.propose.catalogue import Catalogue, Option
-from autostudent.propose.ehvi import Axis, Known, Modelled, chance_to_improve, expected_improvement
+from autostudent.propose.duration import Durations
+from autostudent.propose.ehvi import Axis, Known, Modelled, expected_improvement
 from autostudent.propose.encoding import SAMPLE, Encoder
 from autostudent.propose.history import History, minimised
 from autostudent.propose.surrogate import Hyperparameters, Posterior, fit, rows_to_fit
@@ -71,6 +72,14 @@ class Judge:
         self.reference = np.array([self._reference(objective) for objective in self.objectives])
         self.ideal = self._ideal()
         self.front = self._front()
+        self._durations = Durations(history, self._bodies(self.options(history.trials)))
+
+    def duration(self, options: Sequence[Option]) -> np.ndarray:
+        """How long training each takes (n,), 1 being the record's average."""
+        return self._durations.relative(self._bodies(options))
+
+    def _bodies(self, options: Sequence[Option]) -> np.ndarray:
+        return self.encoder.rows(options, 0, [-1] * len(options))[:, :-3]
 
     def options(self, trials: Sequence[Trial]) -> list[Option]:
         """The trials' candidates as options; a trial in the record can always be described."""
@@ -110,12 +119,11 @@ class Judge:
         box = float(np.prod(self.reference - self.ideal))
         return expected_improvement(self.front, self.reference, axes) / max(box, 1e-300)
 
-    def chance(self, axes: Sequence[Axis]) -> np.ndarray:
-        """Probability (n,) of joining the front, for one modelled objective."""
-        loss = axes[0]
-        assert isinstance(loss, Modelled)
-        costs = np.column_stack([axis.values for axis in axes[1:] if isinstance(axis, Known)])
-        return chance_to_improve(self.front, self.reference, loss, costs)
+    @property
+    def reached(self) -> float:
+        """The hypervolume of the believed front, in the units of `value`."""
+        box = float(np.prod(self.reference - self.ideal))
+        return hypervolume(self.front, self.reference) / max(box, 1e-300)
 
     def _aspect(self, objective: Objective, fits: FitCache) -> Aspect:
         history = self.history

@@ -9,15 +9,17 @@ from __future__ import annotations
 
 import math
 from collections import Counter
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from autostudent.front import ranks
-from autostudent.propose.history import IN_FLIGHT, History
+from autostudent.propose.history import IN_FLIGHT, History, minimised
 from autostudent.records import Proposal, Trial, TrialState
 
 SHARE = 1 / 3  # of the students reach the last rung
+HOPELESS = 4.0  # times as far behind a rung's best as its median is
 
 Family = tuple[Any, ...]
 
@@ -35,25 +37,39 @@ def unranked(history: History) -> Trial | None:
 def promising(history: History, level: int) -> list[Trial]:
     """Paused trials at a rung: families of which the smallest share went on first, in each the best by rank.
 
-    Ties go to the most isolated on the front.
+    Ties go to the most isolated on the front. Last come the `hopeless`, whom only their small size keeps on the front.
     """
     epoch = history.problem.rungs[level]
-    name = history.problem.measured.name
-    reached = [trial for trial in history.trials if any(e == epoch for e, _ in trial.curve(name))]
-    order: list[tuple[float, int, float, int, Trial]] = []
+    reached = _arrived(history, epoch)
+    order: list[tuple[bool, float, int, float, int, Trial]] = []
     for family in dict.fromkeys(history.family(trial) for trial in reached):
         group = [trial for trial in reached if history.family(trial) == family]
+        lost = hopeless(history, group, epoch)
         values = history.points(group)
         values[:, 0] = [history.loss_at(trial, epoch) for trial in group]
         rank = ranks(values)
         spread = _isolation(values, rank)
         gone = sum(trial.epoch > epoch or _climbs(history, trial, level) for trial in group) / len(group)
         order += [
-            (gone, int(rank[i]), -spread[i], trial.number, trial)
+            (trial.number in lost, gone, int(rank[i]), -spread[i], trial.number, trial)
             for i, trial in enumerate(group)
             if trial.state is TrialState.PAUSED and trial.epoch == epoch
         ]
-    return [trial for *_, trial in sorted(order, key=lambda entry: entry[:4])]
+    return [trial for *_, trial in sorted(order, key=lambda entry: entry[:5])]
+
+
+def hopeless(history: History, group: Sequence[Trial], epoch: int) -> set[int]:
+    """Numbers of those in one family whose loss at a rung is `HOPELESS` times as far behind the best as the median.
+
+    Students that learned nothing are cheap, and would go on for that alone. A loss within the measured objective's
+    reference is never hopeless.
+    """
+    losses = sorted(history.loss_at(trial, epoch) for trial in group)
+    worst = losses[0] + HOPELESS * (losses[(len(losses) - 1) // 2] - losses[0])
+    measured = history.problem.measured
+    if measured.reference is not None:
+        worst = max(worst, minimised(measured, measured.reference))
+    return {trial.number for trial in group if history.loss_at(trial, epoch) > worst}
 
 
 def due(history: History, share: float = SHARE) -> Trial | None:
@@ -74,8 +90,11 @@ def due(history: History, share: float = SHARE) -> Trial | None:
             started[family] += trial.epoch >= rungs[0]
             gone[family] += trial.epoch > rungs[level] or _climbs(history, trial, level)
         part = _part(history, share, level)
+        arrived = _arrived(history, rungs[level])
         for trial in waiting:
             family = history.family(trial)
+            if trial.number in hopeless(history, [t for t in arrived if history.family(t) == family], rungs[level]):
+                continue
             if gone[family] < max(math.floor(part * started[family] + 0.5), started[family] > 1):
                 return trial
         if ending and gone.total() < math.ceil(_part(history, SHARE, level) * len(history.trials) - 1e-9):
@@ -93,6 +112,12 @@ def missing(history: History) -> int:
     last = history.problem.rungs[-1]
     there = len(history.complete) + sum(history.target(trial) == last for trial in history.in_flight)
     return math.ceil(SHARE * len(history.trials) - 1e-9) - there
+
+
+def _arrived(history: History, epoch: int) -> list[Trial]:
+    """All trials with a valid value at a rung, wherever they are by now."""
+    name = history.problem.measured.name
+    return [trial for trial in history.trials if any(e == epoch for e, _ in trial.curve(name))]
 
 
 def _climbs(history: History, trial: Trial, level: int) -> bool:

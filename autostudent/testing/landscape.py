@@ -98,7 +98,9 @@ def landscape_problem(trials: int = 24, rungs: tuple[int, ...] = (9,), seed: int
 def answer(problem: Problem, trial: Trial, accuracy: float, order: int) -> Trial:
     """The trial after its segment in flight came back with this accuracy."""
     epoch = max(trial.until_epoch, problem.rungs[0])
-    result = Result(epoch, {problem.measured.name: accuracy}, seconds={"student": 1.0}, order=order)
+    result = Result(
+        epoch, {problem.measured.name: accuracy}, seconds={"student": float(epoch - trial.epoch)}, order=order
+    )
     state = TrialState.COMPLETE if epoch == problem.rungs[-1] else TrialState.PAUSED
     return replace(trial, results=(*trial.results, result), state=state, until_epoch=epoch)
 

@@ -12,10 +12,9 @@ from botorch.sampling.normal import SobolQMCNormalSampler
 from botorch.utils.multi_objective.box_decompositions.non_dominated import FastNondominatedPartitioning
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scipy.special import ndtr
 
 from autostudent.front import hypervolume
-from autostudent.propose.ehvi import Axis, Known, Modelled, chance_to_improve, expected_improvement
+from autostudent.propose.ehvi import Axis, Known, Modelled, expected_improvement
 from autostudent.propose.warp import SOFTENING, Warp
 from autostudent.propose.worth import Step, reservation_rates
 
@@ -96,16 +95,6 @@ def test_agrees_with_botorch() -> None:
     )
     theirs = acquisition(new[:, None, :]).exp().detach().numpy()
     assert ours == pytest.approx(theirs, rel=0.03)
-
-
-def test_chance_to_improve_is_the_probability_below_the_staircase() -> None:
-    front = np.array([[0.2, 0.8], [0.5, 0.3]])
-    loss = Modelled(np.array([-1.0, -1.0, -1.0]), np.array([0.5, 0.5, 0.5]), RATE)
-    costs = np.array([[0.9], [0.5], [0.1]])
-    found = chance_to_improve(front, np.ones(2), loss, costs)
-    expected = ndtr((RATE.to_model(np.array([0.2, 0.5, 1.0])) + 1) / 0.5)
-    assert found == pytest.approx(expected)
-    assert chance_to_improve(front, np.full(2, 0.4), loss, costs)[0] == 0.0
 
 
 def test_a_look_is_worth_more_than_the_blind_purchase_and_never_less_than_nothing() -> None:

@@ -61,3 +61,15 @@ def test_late_risers_are_not_starved() -> None:
     record, _ = play(make("bayes", fresh=96, relatives=48, rounds=1), landscape_problem(20, (1, 3, 9)))
     done = [trial.candidate.config["loss"] for trial in record if trial.state is TrialState.COMPLETE]
     assert done.count("late") >= len(done) / 3
+
+
+def test_students_that_learned_nothing_go_last_however_small() -> None:
+    record = paused([0.9, 0.91, 0.92, 0.9, 0.91, 0.92, 0.9, 0.91, 0.92, 0.9])
+    history = History.of(PROBLEM, record)
+    family = max({history.family(t) for t in record}, key=lambda f: sum(history.family(t) == f for t in record))
+    members = [trial for trial in record if history.family(trial) == family]
+    assert len(members) > 2
+    smallest = min(members, key=lambda trial: trial.costs["params"])
+    record[smallest.number] = answer(PROBLEM, replace(smallest, results=()), 0.1, 99)
+    history = History.of(PROBLEM, record)
+    assert promising(history, 0)[-1].number == smallest.number
