@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 import warnings
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
@@ -25,6 +26,7 @@ FEWEST = 4  # rows below which the priors' medians serve
 MOST = 600  # rows that a fit looks at
 STEPS = 20  # of L-BFGS; more of them rank no better
 SLICE = 250_000  # covariances computed at once
+TILE = 256  # rows of a block of covariances that is kept
 
 
 def rows_to_fit(rows: int) -> int:
@@ -37,11 +39,41 @@ def rows_to_fit(rows: int) -> int:
 
 @dataclass(frozen=True)
 class Hyperparameters:
-    """A fitted kernel with the noise variance and mean of the standardised targets."""
+    """A fitted kernel with the noise variance and mean of the standardised targets.
+
+    ``tiles`` are blocks of covariances that were computed before, see `covariances`.
+    """
 
     kernel: StudentKernel
     noise: float
     mean: float
+    tiles: dict[tuple[bytes, bytes], Tensor] = field(default_factory=dict, compare=False, repr=False)
+
+    def covariances(self, rows: np.ndarray) -> Tensor:
+        """The symmetric matrix (n, n) of rows (n, d), in square tiles of which the full ones are kept.
+
+        A record only grows at its end, so the next proposal finds most of them. Tiles have one size whether they are
+        found or computed, which gives the same bits.
+        """
+        blocks = [rows[i : i + TILE] for i in range(0, len(rows), TILE)]
+        keys = [hashlib.sha256(block.tobytes()).digest() for block in blocks]
+        tensors = [torch.from_numpy(block) for block in blocks]
+        matrix = torch.empty(len(rows), len(rows), dtype=torch.float64)
+        fresh: dict[tuple[bytes, bytes], Tensor] = {}
+        for i, first in enumerate(tensors):
+            for j, second in enumerate(tensors[: i + 1]):
+                key = keys[i], keys[j]
+                tile = self.tiles.get(key)
+                if tile is None:
+                    tile = self.kernel.forward(first, second)
+                if len(first) == TILE:
+                    fresh[key] = tile
+                place = slice(i * TILE, i * TILE + len(first)), slice(j * TILE, j * TILE + len(second))
+                matrix[place] = tile
+                matrix[place[::-1]] = tile.T
+        self.tiles.clear()
+        self.tiles.update(fresh)
+        return matrix
 
 
 def fit(layout: Layout, x: np.ndarray, z: np.ndarray) -> Hyperparameters:
@@ -101,10 +133,11 @@ class Posterior:
 
     def __init__(self, hyper: Hyperparameters, x: np.ndarray, z: np.ndarray, pending: np.ndarray) -> None:
         self._hyper = hyper
-        self._seen = torch.from_numpy(np.vstack([x, pending]))
+        seen = np.vstack([x, pending])
+        self._seen = torch.from_numpy(seen)
         measured = len(x)
         with torch.no_grad():
-            covariance = self._kernel(self._seen, self._seen)
+            covariance = hyper.covariances(seen)
             covariance.diagonal().add_(hyper.noise)
             self._factor = _cholesky(covariance)
             # The leading block of a Cholesky factor is the factor of the leading block.

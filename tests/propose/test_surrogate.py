@@ -142,3 +142,18 @@ def test_refits_happen_at_fixed_counts() -> None:
     assert counts[:21] == list(range(21))
     assert all(later >= earlier for earlier, later in pairwise(counts))
     assert len(set(counts)) < 120
+
+
+def test_covariances_grow_with_the_record_and_are_the_same_bits_as_anew() -> None:
+    layout, x = encoded(600, 3, (1, 3, 9))
+    x[:, -1] = np.arange(600)
+    hyper = fit(layout, x[:40], np.sin(np.arange(40.0)))
+    hyper.covariances(x[:550])
+    kept = dict(hyper.tiles)
+    assert len(kept) == 3  # two full blocks of rows
+    grown = hyper.covariances(x)
+    assert all(hyper.tiles[key] is tile for key, tile in kept.items())
+    assert torch.equal(grown, fit(layout, x[:40], np.sin(np.arange(40.0))).covariances(x))
+    rows = torch.from_numpy(x)
+    with torch.no_grad():
+        assert torch.allclose(grown, hyper.kernel.forward(rows, rows), atol=1e-9)

@@ -1,0 +1,131 @@
+"""How long the next proposal takes after many trials: real graphs, conditional recipes, three objectives, three rungs.
+
+    python benchmarks/proposal_time.py [--past 200,2000] [--answers 20] [--json FILE]
+
+A record of random students is made up to each size, with invented accuracies; then proposals are asked for one by one,
+each answered before the next. Seconds of wall clock on one thread, fits of the model included. What the pool costs
+(drawing, costing and describing graphs) is taken apart; the first answer builds the pool, as after a resume.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import platform
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from importlib.metadata import version
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from autostudent.problem import Catalogue, make_problem
+from autostudent.propose import make
+from autostudent.records import Candidate, Description, Objective, Problem, Proposal, Result, Trial, TrialState
+from autostudent.space.architecture import InputShape
+from autostudent.space.space import load_space
+from autostudent.study import structural
+
+OBJECTIVES = (
+    Objective("accuracy", "maximize", reference=0.8),
+    Objective("params", "minimize", limit=100_000, reference=100_000, exact=True),
+    Objective("memory_bytes", "minimize", limit=2**20, reference=2**20, exact=True),
+)
+RUNGS = (3, 9, 27)
+
+
+class Timed:
+    """A function that adds up the seconds spent in it."""
+
+    def __init__(self, call: Callable[..., Description]) -> None:
+        self.call, self.seconds = call, 0.0
+
+    def __call__(self, candidate: Candidate) -> Description:
+        start = time.perf_counter()
+        try:
+            return self.call(candidate)
+        finally:
+            self.seconds += time.perf_counter() - start
+
+
+def accuracy(trial: Trial, epoch: int, rng: np.random.Generator) -> float:
+    """Invented: rises with size and epochs."""
+    end = 0.72 + 0.02 * math.log(trial.costs["params"]) + 0.01 * rng.normal()
+    return float(np.clip(end - 0.1 / epoch, 0.1, 0.999))
+
+
+def trained(problem: Problem, trials: list[Trial], proposal: Proposal, rng: np.random.Generator) -> list[Trial]:
+    """The record after the proposed segment has come back."""
+    if proposal.trial is None:
+        described = problem.describe(proposal.candidate)
+        trial = Trial(len(trials), proposal.candidate, described.fingerprint, TrialState.NEW, costs=described.costs)
+        trials = [*trials, trial]
+    else:
+        trial = trials[proposal.trial]
+    epoch = proposal.until_epoch
+    order = sum(len(other.results) for other in trials)
+    seconds = 1e-3 * math.sqrt(trial.costs["macs"]) * (epoch - trial.epoch) * math.exp(0.1 * rng.normal())
+    result = Result(epoch, {"accuracy": accuracy(trial, epoch, rng)}, seconds={"student": seconds}, order=order)
+    state = TrialState.COMPLETE if epoch == RUNGS[-1] else TrialState.PAUSED
+    trials[trial.number] = replace(trial, results=(*trial.results, result), state=state, until_epoch=epoch)
+    return trials
+
+
+def measure(past: int, answers: int) -> dict[str, float]:
+    """Seconds of ``answers`` proposals after ``past`` students."""
+    space = load_space("hnag_tiny", "kd_basic")
+    catalogue = Catalogue(space, InputShape(1, 28, 28, 10), OBJECTIVES)
+    described = Timed(catalogue.describe)
+    problem = replace(make_problem(catalogue, OBJECTIVES, RUNGS, 10**6, 0, structural(space)), describe=described)
+    rng = np.random.default_rng(0)
+    trials: list[Trial] = []
+    for option in make("random").catalogue(problem).fresh(0, past):
+        for epoch in RUNGS[: 1 + int(rng.geometric(2 / 3) - 1)]:  # a third goes on from each rung
+            going = None if epoch == RUNGS[0] else len(trials) - 1
+            trials = trained(problem, trials, Proposal(option.candidate, epoch, going), rng)
+    proposer = make("bayes")
+    own, pool = [], []
+    for _ in range(answers):
+        described.seconds, start = 0.0, time.perf_counter()
+        (proposal,) = proposer.ask(problem, trials, 1)
+        total = time.perf_counter() - start
+        own.append(total - described.seconds)
+        pool.append(described.seconds)
+        trials = trained(problem, trials, proposal, rng)
+    return {
+        "past": past,
+        "rows": sum(len(trial.results) for trial in trials),
+        "answers": answers,
+        "mean": float(np.mean(own)),
+        "max": float(np.max(own)),
+        "first": own[0],
+        "pool_first": pool[0],
+        "pool_mean_after": float(np.mean(pool[1:])) if answers > 1 else 0.0,
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--past", default="200,2000", help="numbers of past students, comma separated")
+    parser.add_argument("--answers", type=int, default=20)
+    parser.add_argument("--json", type=Path, help="also write all figures to this file")
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    print("| past students | measured rows | mean s | max s | first s | pool: first s | pool: mean s after |")
+    print("|---" * 7 + "|")
+    found = []
+    for past in map(int, options.past.split(",")):
+        found.append(measure(past, options.answers))
+        cells = [f"{found[-1][name]:.2f}" for name in ("mean", "max", "first", "pool_first", "pool_mean_after")]
+        print(f"| {past} | {found[-1]['rows']:.0f} | " + " | ".join(cells) + " |", flush=True)
+    if options.json:
+        about = {"machine": platform.processor() or platform.machine(), "python": platform.python_version()}
+        packages = {name: version(name) for name in ("autostudent", "botorch", "gpytorch", "torch", "numpy")}
+        options.json.write_text(json.dumps({**about, "packages": packages, "results": found}, indent=1))
+
+
+if __name__ == "__main__":
+    main()
