@@ -4,22 +4,35 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+import torch
 
 from autostudent.data.datasets import Dataset
+from autostudent.distill.fit import Fit
 from autostudent.errors import ConfigError
+from autostudent.measure.intervals import pack
+from autostudent.records import Candidate
+from autostudent.space.architecture import InputShape, freeze
+from autostudent.space.space import load_space
 from autostudent.store.store import Store
 from autostudent.testing.studies import InlineStudy, small_settings
-from autostudent.verify import check_shortlist, verify
+from autostudent.trial import TrialWorker
+from autostudent.verify import verify
+from autostudent.verify.claims import Measured, claims_of
+from autostudent.verify.contenders import Contender, controls, rivals_of, student_of
+from autostudent.verify.tasks import Bench, run_task
 
 
 @pytest.fixture(scope="module")
 def study(tmp_path_factory: pytest.TempPathFactory) -> InlineStudy:
     """A finished small study."""
-    study = InlineStudy(small_settings(tmp_path_factory.mktemp("verify")))
+    folder = tmp_path_factory.mktemp("verify")
+    study = InlineStudy(small_settings(folder, data={"name": "digits", "limit": 300}))
     study.run()
     return study
 
@@ -37,6 +50,7 @@ def test_a_search_never_reads_the_test_split(tmp_path: Path, monkeypatch: pytest
     InlineStudy(small_settings(tmp_path, trials=3)).run()
 
 
+@pytest.mark.slow
 def test_students_stand_beside_controls_rival_teacher_and_baseline(study: InlineStudy) -> None:
     proof = verify(study, [taught(study)], seeds=2)
 
@@ -52,13 +66,14 @@ def test_students_stand_beside_controls_rival_teacher_and_baseline(study: Inline
     assert stored[f"verified: {student['name']}"]["accuracy"] == student["accuracy"]
 
 
+@pytest.mark.slow
 def test_a_second_run_trains_nothing_and_says_the_same(study: InlineStudy, monkeypatch: pytest.MonkeyPatch) -> None:
     first = verify(study, [taught(study)], seeds=2)
 
     def forbidden(*_: Any) -> Any:
         raise AssertionError("trained again")
 
-    monkeypatch.setattr("autostudent.verify.Fit", forbidden)
+    monkeypatch.setattr("autostudent.verify.tasks.Fit", forbidden)
     second = verify(study, [taught(study)], seeds=2)
 
     assert [row["accuracy"] for row in second.rows] == [row["accuracy"] for row in first.rows]
@@ -73,14 +88,151 @@ def test_finished_trials_are_left_alone(study: InlineStudy) -> None:
     assert [trial.results for trial in reader.trials()] == before
 
 
-def test_long_lists_and_strangers_are_refused(study: InlineStudy) -> None:
-    rows = {row["trial"]: row for row in study.rows()}
-    stranger = max(rows) + 100
+def test_strangers_and_a_fourth_student_are_refused(study: InlineStudy) -> None:
+    front = [row["trial"] for row in study.rows()]
+    with pytest.raises(ConfigError, match=f"got {max(front) + 100}; expected students of the front"):
+        verify(study, [max(front) + 100])
+    with pytest.raises(ConfigError, match="shortlist: got 4; expected 1 to 3"):
+        verify(study, shortlist=4)
+    with study.open_store() as store:
+        before = store.described().get("verified", [])
+        store.describe({"verified": [101, 102, 103]})
+    try:
+        with pytest.raises(ConfigError, match=r"at most 3 students of a study in all.*verified before: 101, 102, 103"):
+            verify(study, [front[0]])
+    finally:
+        with study.open_store() as store:
+            store.describe({"verified": before})
 
-    with pytest.raises(ConfigError, match="at most 3"):
-        check_shortlist([0, 1, 2, 3], rows)
-    with pytest.raises(ConfigError, match=f"got {stranger}; expected students of the front"):
-        verify(study, [stranger])
+
+def test_the_store_knows_who_was_verified_before_the_test_split_is_read(
+    study: InlineStudy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def killed(*_: Any) -> Any:
+        raise KeyboardInterrupt
+
+    front = {row["trial"] for row in study.rows()}
+    fresh = max(front - {taught(study)})
+    monkeypatch.setattr("autostudent.verify.proof.trained", killed)
+    with pytest.raises(KeyboardInterrupt):
+        verify(study, [fresh], seeds=2, compare=False)
+
+    assert fresh in Store.read(study.settings.store, study.settings.study).described()["verified"]
+
+
+@pytest.mark.slow
+def test_claims_of_an_earlier_student_stay(study: InlineStudy) -> None:
+    first = taught(study)
+    verify(study, [first], seeds=2)
+    other = next(row["trial"] for row in study.rows() if row["trial"] != first)
+    verify(study, [other], seeds=2, compare=False)
+
+    kept = Store.read(study.settings.store, study.settings.study).described()["claims"]
+    named = [claim["difference"] for claim in kept]
+    assert len(named) == len(set(named)) == 6
+    assert {f"main - student {first}", f"main - student {other}"} <= set(named)
+
+
+def bench(study: InlineStudy) -> Bench:
+    with study.runner() as runner:
+        return Bench(TrialWorker(study.prepare(runner).setup))
+
+
+def test_a_control_of_twice_the_epochs_sees_a_new_view_in_each(study: InlineStudy) -> None:
+    student = student_of(study, next(row for row in study.rows() if row["method"] != "none"))
+    same, longer, _ = (control.tasks(1, None)[0] for control in controls(student))
+    jobs = bench(study)
+
+    assert jobs.job(longer).bank.views == jobs.job(longer).optim.epochs == 12
+    assert jobs.job(same).bank.views == 6
+    short, long = jobs.job(same).bank, jobs.job(longer).bank
+    assert bool((short.view(5) == long.view(5)).all())  # and the first views are those of the student
+    assert not bool((long.view(3) == long.view(9)).all())
+
+
+def test_a_rival_is_taught_plainly_with_the_optimiser_of_the_student(study: InlineStudy) -> None:
+    recipe = {"kd.loss": "kd", "teach.scheme": "experts", "kd.temperature": 7.0, "kd.weight": 0.5, "optim.lr": 0.03}
+    student = dataclasses.replace(student_of(study, study.rows()[0]), config=recipe)
+    rival = rivals_of(study, student)[0]
+
+    assert rival.config == {"kd.loss": "kd", "kd.temperature": 7.0, "kd.weight": 0.5, "optim.lr": 0.03}
+    assert rival.how == f"kd, optimised like {student.name}"
+    plain = rivals_of(study, dataclasses.replace(student, config={"kd.loss": "none", "optim.lr": 0.2}))[0]
+    assert plain.config == {"kd.loss": "kd", "optim.lr": 0.2}
+
+
+@pytest.mark.slow
+def test_fresh_graphs_of_the_generator_show_its_spread(study: InlineStudy) -> None:
+    proof = verify(study, [taught(study)], seeds=2, compare=False, family=2)
+
+    family = next(row for row in proof.rows if row["kind"] == "family")
+    assert family["seeds"] == 2
+    assert family["accuracy_sd"] >= 0
+    assert proof.claims[-1]["difference"].endswith(family["name"])
+    with pytest.raises(ConfigError, match="family: got 1"):
+        verify(study, [taught(study)], family=1)
+
+
+@pytest.mark.slow
+def test_a_training_that_was_cut_off_goes_on(
+    study: InlineStudy, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    setup = dataclasses.replace(bench(study).worker.setup, artifacts=str(tmp_path / "assets"))
+    shutil.copytree(study.assets.root, tmp_path / "assets", ignore=shutil.ignore_patterns("verified"))
+    student = student_of(study, study.rows()[0])
+    task = dataclasses.replace(student, config={"kd.loss": "none"}).tasks(1, None)[0]
+    whole = run_task(dataclasses.replace(setup, artifacts=str(study.assets.root)), task)
+
+    monkeypatch.setattr("autostudent.verify.tasks.KEPT_EVERY_S", 0.0)
+    epochs: list[int] = []
+    step = Fit._train_step
+
+    def counted(fit: Fit, batch: Any) -> Any:
+        epochs.append(fit.epoch)
+        if fit.epoch == 4 and 3 in epochs and "cut" not in marks:
+            marks.append("cut")
+            raise KeyboardInterrupt
+        return step(fit, batch)
+
+    marks: list[str] = []
+    monkeypatch.setattr(Fit, "_train_step", counted)
+    with pytest.raises(KeyboardInterrupt):
+        run_task(setup, task)
+    epochs.clear()
+    resumed = run_task(setup, task)
+
+    assert min(epochs) == 4
+    assert resumed["validation"] == whole["validation"]
+
+
+def small_graph() -> dict[str, Any]:
+    space = load_space("resnet_family", None)
+    config = {**space.sample(np.random.default_rng(0)), "params.target": 5e3}
+    return freeze(Candidate(config, 0), space, InputShape(1, 8, 8, 10)).to_json()
+
+
+def test_seeds_that_diverged_are_counted_and_left_out() -> None:
+    graph = small_graph()
+    student = Contender("student 1", "student", "kd", (graph,), {}, ("a",), 6)
+    control = dataclasses.replace(student, name="student 1, no teacher", kind="control")
+    right = torch.tensor([True, True, True, False])
+
+    def outcome(*correct: int) -> dict[str, Any]:
+        vector = torch.tensor(correct).bool()
+        figures = {"accuracy": float(vector.double().mean()), "nll": 1.0, "ece": 0.1, "agreement": 0.5}
+        return {"test": figures, "correct": pack(vector), "seconds": {"student": 1.0}}
+
+    failed = {"failed": "the loss is nan"}
+    ours = Measured(student, (outcome(1, 1, 1, 0), failed, outcome(1, 1, 0, 0)))
+    theirs = Measured(control, (outcome(1, 1, 0, 0), outcome(1, 1, 1, 1), outcome(1, 0, 0, 0)))
+
+    assert ours.row()["seeds"] == 2
+    assert ours.row()["diverged"] == 1
+    assert ours.row()["accuracy"] == pytest.approx(0.625)
+    claims = claims_of([ours, theirs], {"name": "main", "params": 10_000}, right)
+    assert claims[1]["points"] == pytest.approx(25.0)  # seeds 1 and 3 alone
+    assert claims[1]["seeds"] == 2
+    assert Measured(student, (failed, failed)).row()["accuracy"] is None
 
 
 def test_front_is_a_data_frame_with_the_promised_columns(study: InlineStudy) -> None:

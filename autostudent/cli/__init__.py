@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 
 import typer
 
-from autostudent.cli import catalogues, cluster, queries, searching
+from autostudent.cli import catalogues, cluster, export, proving, queries, searching
 from autostudent.cli.shown import errors
 from autostudent.errors import AutostudentError
 
@@ -22,10 +22,11 @@ app = typer.Typer(
 COMMANDS: tuple[Callable[..., None], ...] = (
     searching.check,
     searching.search,
-    searching.verify,
+    proving.verify,
     queries.pareto,
     queries.best,
     queries.report,
+    export.export,
     catalogues.methods,
     catalogues.spaces,
     queries.doctor,

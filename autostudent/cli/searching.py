@@ -10,7 +10,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from autostudent.cli.options import AsJson, Assignments, StoreUrl, StudyFile, front_of
-from autostudent.cli.shown import as_json, errors, front_table, out, proof_table
+from autostudent.cli.shown import as_json, errors, front_table, out
 from autostudent.cli.view import view
 from autostudent.report.words import AXES, cost, duration, percent
 
@@ -82,35 +82,3 @@ def search(
         return
     out.print(front_table(rows, references, title=f"Pareto front of {loaded.settings.study}"))
     out.print(f"Next: autostudent report {escape(str(study))}")
-
-
-def verify(
-    study: StudyFile,
-    trials: Annotated[
-        list[int] | None, typer.Option("--trial", metavar="N", help="A front member; repeatable.")
-    ] = None,
-    seeds: Annotated[int, typer.Option("--seeds", min=2, metavar="K", help="Fresh trainings of each network.")] = 5,
-    compare: Annotated[
-        bool,
-        typer.Option("--compare/--alone", help="With controls (no teacher, longer, smoothed) and an equal ResNet."),
-    ] = True,
-    store: StoreUrl = None,
-    assignments: Assignments = None,
-    json: AsJson = False,
-) -> None:
-    """Trains a few front members again with fresh seeds and measures them on the test split, beside their controls."""
-    from autostudent.config import load_study
-    from autostudent.verify import verify as prove
-
-    loaded = load_study(study, assignments or (), store=store)
-    progress = errors if json else out
-    proof = prove(
-        loaded, trials or None, seeds, lambda text: progress.print(text, markup=False, soft_wrap=True), compare
-    )
-    if json:
-        as_json(dataclasses.asdict(proof))
-        return
-    out.print(proof_table(proof.rows))
-    for claim in proof.claims:
-        interval = f"{claim['points']:+.2f} points ({claim['low']:+.2f} to {claim['high']:+.2f})"
-        out.print(f"{claim['difference']}: {interval}, {claim['verdict']}", markup=False, soft_wrap=True)

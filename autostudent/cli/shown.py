@@ -66,10 +66,19 @@ def proof_table(rows: Sequence[Row]) -> Table:
     grid = Table(
         title="Test split", title_justify="left", box=None, pad_edge=False, header_style="dim", title_style="bold"
     )
-    for name in ("network", "what it is", "accuracy", "seeds", "parameters"):
-        grid.add_column(name, no_wrap=True, justify="left" if name in ("network", "what it is") else "right")
+    words = ("network", "what it is", "learns from")
+    for name in (*words, "accuracy", "seeds", "parameters", "like teacher", "ECE", "NLL"):
+        grid.add_column(name, no_wrap=True, justify="left" if name in words else "right")
     for row in rows:
         spread = row.get("accuracy_sd")
         accuracy = percent(row["accuracy"]) if spread is None else f"{100 * row['accuracy']:.1f} ± {100 * spread:.1f} %"
-        grid.add_row(escape(row["name"]), row["kind"], accuracy, str(row["seeds"]), cost("params", row.get("params")))
+        seeds = f"{row['seeds']}" + (f" ({row['diverged']} diverged)" if row.get("diverged") else "")
+        figures = [percent(row.get("agreement")), *(number(row.get(name)) for name in ("ece", "nll"))]
+        cells = [escape(row["name"]), row["kind"], escape(str(row.get("how", "")))]
+        grid.add_row(*cells, accuracy, seeds, cost("params", row.get("params")), *figures)
     return grid
+
+
+def number(value: float | None) -> str:
+    """Three decimals, a dash for what was not measured."""
+    return "–" if value is None else f"{value:.3f}"

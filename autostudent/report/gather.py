@@ -38,7 +38,11 @@ def gather(store: Store, *, study_file: str | None = None) -> Contents:
         else store.objectives,
         trials=store.trials(),
         front=store.front(),
-        references=[reference(name, row, students) for name, row in store.references().items()],
+        references=[
+            reference(name, row, students)
+            for name, row in store.references().items()
+            if row.get("accuracy") is not None
+        ],
         recipes=recipes,
         validation_images=described.get("validation_images"),
         claims=described.get("claims", []),

@@ -9,6 +9,7 @@ from typing import Any
 
 from autostudent.report.contents import Contents, Reference
 from autostudent.report.words import AXES, percent, times
+from autostudent.store.choose import recommended
 
 NEAR = 3.0  # points below the teacher that still count as coming near it
 
@@ -29,19 +30,19 @@ def standard_error(accuracy: float, images: int | None) -> float:
 
 
 def choose(contents: Contents) -> tuple[Mapping[str, Any] | None, bool]:
-    """The smallest student within one standard error of the teacher; if there is none, of the best student."""
+    """The student that `autostudent.store.choose.recommended` names, and whether it keeps the teacher's accuracy."""
     if not contents.front:
         return None, False
-    best = max(row["accuracy"] for row in contents.front)
+    row, _ = recommended(contents.front, images=contents.validation_images)
+    return row, keeps(contents, row)
+
+
+def keeps(contents: Contents, row: Mapping[str, Any]) -> bool:
+    """Whether the student is at most one standard error below the teacher."""
     teacher = contents.teacher()
-    axis = contents.axes[0]
-    if teacher is not None:
-        floor = teacher.accuracy - standard_error(teacher.accuracy, contents.validation_images)
-        keeping = [row for row in contents.front if row["accuracy"] >= floor]
-        if keeping:
-            return min(keeping, key=lambda row: row[axis]), True
-    floor = best - standard_error(best, contents.validation_images)
-    return min((row for row in contents.front if row["accuracy"] >= floor), key=lambda row: row[axis]), False
+    if teacher is None:
+        return False
+    return bool(row["accuracy"] >= teacher.accuracy - standard_error(teacher.accuracy, contents.validation_images))
 
 
 def savings(contents: Contents, row: Mapping[str, Any], teacher: Reference) -> str:
@@ -57,7 +58,7 @@ def savings(contents: Contents, row: Mapping[str, Any], teacher: Reference) -> s
 
 def verdict(contents: Contents) -> Verdict:
     """What to say first."""
-    row, keeps = choose(contents)
+    row, kept = choose(contents)
     if row is None:
         return Verdict(None, False, "No student has finished its training yet.", "")
     teacher = contents.teacher()
@@ -66,7 +67,7 @@ def verdict(contents: Contents) -> Verdict:
         sentence = f"Student {row['trial']} reaches {percent(row['accuracy'])} with {row[contents.axes[0]]:,} {least}."
         return Verdict(row, False, sentence, proof(contents, row))
     saved = savings(contents, row, teacher)
-    if keeps:
+    if kept:
         sentence = f"Student {row['trial']} keeps the teacher's accuracy with {saved}."
     else:
         gap = 100 * (teacher.accuracy - row["accuracy"])
@@ -74,7 +75,17 @@ def verdict(contents: Contents) -> Verdict:
             f"comes within {gap:.1f} points of the teacher" if gap <= NEAR else f"is {gap:.1f} points below the teacher"
         )
         sentence = f"Student {row['trial']} {near} with {saved}."
-    return Verdict(row, keeps, sentence, proof(contents, row))
+    return Verdict(row, kept, sentence, smaller(contents, row) + proof(contents, row))
+
+
+def smaller(contents: Contents, row: Mapping[str, Any]) -> str:
+    """The smallest student that keeps the teacher's accuracy too, where it is another one."""
+    axis, teacher = contents.axes[0], contents.teacher()
+    found = [other for other in contents.front if other[axis] < row[axis] and keeps(contents, other)]
+    if not found or teacher is None:
+        return ""
+    least = min(found, key=lambda other: other[axis])
+    return f"Student {least['trial']} keeps it too, with {savings(contents, least, teacher)}. "
 
 
 def proof(contents: Contents, row: Mapping[str, Any]) -> str:

@@ -62,6 +62,36 @@ def best(
     return dict(top), f"the best {quality} {among}"
 
 
+def recommended(
+    rows: Sequence[Row], quality: str = "accuracy", images: int | None = None
+) -> tuple[dict[str, Any], str]:
+    """The student that is named first wherever one is named, and why: the rule "smallest_within_1se".
+
+    Where the standard error of the quality is not known it is the best student. The arguments are those of `best`.
+    """
+    top = best(rows, quality=quality)[0]
+    known = images or f"{quality}_se" in top
+    return best(rows, rule="smallest_within_1se" if known else "accuracy", quality=quality, images=images)
+
+
+def shortlist(
+    rows: Sequence[Row], count: int, quality: str = "accuracy", images: int | None = None
+) -> list[tuple[dict[str, Any], str]]:
+    """At most ``count`` different students that are worth a proof, each with the reason.
+
+    In this order: the `recommended` one, the best one, the knee of the front; where the knee is one of these, the knee
+    of the students whose size lies between the two.
+    """
+    first = recommended(rows, quality, images)
+    found = [first, best(rows, quality=quality), best(rows, rule="knee", quality=quality)]
+    small, large = (_sizes(row) for row, _ in found[:2])
+    between = [row for row in rows if small <= _sizes(row) <= large]
+    found.append(best(between, rule="knee", quality=quality))
+    distinct = {row["trial"]: (row, reason) for row, reason in reversed(found)}
+    order = list(dict.fromkeys(row["trial"] for row, _ in found))
+    return [distinct[number] for number in order[:count]]
+
+
 def _sizes(row: Row) -> tuple[float, ...]:
     """Parameters first, then the other costs, then the number of the trial: the order of ties."""
     return (*(row[name] for name in COSTS if name in row), row["trial"])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from autostudent.errors import ConfigError
-from autostudent.store.choose import best
+from autostudent.store.choose import best, recommended, shortlist
 
 FRONT = [
     {"trial": n, "accuracy": accuracy, "params": params, "macs": 10 * params, "memory_bytes": memory}
@@ -73,3 +73,21 @@ def test_an_impossible_limit_names_the_nearest():
         best([])
     with pytest.raises(ConfigError, match="one of: accuracy, knee"):
         chosen(rule="largest")
+
+
+def test_the_recommended_one_is_the_smallest_as_good_as_the_best():
+    assert recommended(FRONT, images=100) == best(FRONT, rule="smallest_within_1se", images=100)
+    assert recommended(FRONT)[0]["trial"] == 3  # no standard error is known: the best
+
+
+def test_a_shortlist_has_the_smallest_as_good_the_best_and_one_between():
+    wide = [*FRONT, {**FRONT[3], "trial": 4, "params": 100_000, "accuracy": 0.951}]
+    assert [row["trial"] for row, _ in shortlist(wide, 3, images=1_000)] == [2, 4, 1]  # the knee is the front's
+    assert [row["trial"] for row, _ in shortlist(wide, 2, images=1_000)] == [2, 4]
+    assert [row["trial"] for row, _ in shortlist(wide, 1, images=1_000)] == [2]
+    assert [row["trial"] for row, _ in shortlist(wide, 3, images=100)] == [1, 4, 2]  # the knee is taken: one between
+    assert [row["trial"] for row, _ in shortlist(FRONT[:1], 3, images=100)] == [0]
+    reasons = [reason for _, reason in shortlist(wide, 3, images=1_000)]
+    assert "within" in reasons[0]
+    assert reasons[1].startswith("the best accuracy")
+    assert "knee" in reasons[2]

@@ -1,0 +1,198 @@
+"""`verify`: who is proved, the trainings, and what is kept of them in the store."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from autostudent.assets import checksum
+from autostudent.errors import ConfigError
+from autostudent.measure.quality import quality
+from autostudent.store.choose import shortlist
+from autostudent.trial import TrialSetup, answers
+from autostudent.verify.claims import Measured, claims_of
+from autostudent.verify.contenders import Contender, Map, Say, controls, family_of, rival_of, student_of
+from autostudent.verify.tasks import bank_seed, run_task
+
+if TYPE_CHECKING:
+    from autostudent.store.store import Store
+    from autostudent.study import Preparation, Study
+
+SHORTLIST = 3  # students of one study that may ever be measured on the test split
+VERIFIED = "verified"  # name under which the store keeps their numbers
+
+
+@dataclass(frozen=True)
+class Proof:
+    """What `verify` found: ``rows`` of the table, and the ``claims``, differences with their intervals."""
+
+    rows: list[dict[str, Any]]
+    claims: list[dict[str, Any]]
+
+
+@dataclass(frozen=True)
+class Request:
+    """What is asked of `verify`, as its arguments have it."""
+
+    trials: tuple[int, ...] | None
+    shortlist: int
+    seeds: int
+    compare: bool
+    family: int
+
+
+def verify(
+    study: Study,
+    trials: Sequence[int] | None = None,
+    seeds: int = 5,
+    say: Say = lambda text: None,
+    compare: bool = True,
+    *,
+    shortlist: int = 1,
+    family: int = 0,
+) -> Proof:
+    """Re-trains a shortlist with fresh seeds and measures it, its controls and its rivals on the test split.
+
+    Finished trials are not written to. Rows and claims are kept beside the front, those of earlier calls too.
+
+    Args:
+        trials: front members; by default ``shortlist`` many are chosen (`autostudent.store.choose.shortlist`).
+        seeds: trainings of each contender.
+        say: told what is being done.
+        compare: also train controls and a rival for each student; without them no gain can be claimed.
+        shortlist: how many students are chosen where ``trials`` are not named: 1 to `SHORTLIST`.
+        family: also train so many fresh graphs from each student's generator, once each.
+
+    Raises:
+        ConfigError: for trials that are not on the front, or when more than `SHORTLIST` students of the study would
+            have been measured on the test split, in this call and all before it.
+    """
+    if not 1 <= shortlist <= SHORTLIST:
+        raise ConfigError("shortlist", shortlist, f"1 to {SHORTLIST} students")
+    if family < 0 or family == 1:
+        raise ConfigError("family", family, "0, or at least 2 fresh graphs: one has no spread")
+    request = Request(None if trials is None else tuple(trials), shortlist, seeds, compare, family)
+    with study.open_store() as store:
+        chosen = choose(store, request)
+        with study.runner() as runner:
+            prepared = study.prepare(runner, lambda event: say(event.text))
+            setup = dataclasses.replace(prepared.setup, seed=bank_seed(study.shared_seed))
+            study.prepare_knowledge(prepared.teachers, setup.seed, runner, lambda event: say(event.text))
+            field = contenders(study, chosen, request, setup, runner.map, say)
+            store.describe({VERIFIED: sorted({*already(store), *chosen})})  # before anything reads the test split
+            measured = trained(study, field, seeds, setup, runner.map, say)
+        proof = evaluated(study, prepared, measured)
+        keep(store, proof)
+    return proof
+
+
+def choose(store: Store, request: Request) -> dict[int, dict[str, Any]]:
+    """Front rows of the students to prove, by number. Raises `ConfigError`, see `verify`."""
+    rows = {row["trial"]: row for row in store.front()}
+    if request.trials is None:
+        images = store.described().get("validation_images")
+        found = [{**row, "why": why} for row, why in shortlist(list(rows.values()), request.shortlist, images=images)]
+    else:
+        for number in request.trials:
+            if number not in rows:
+                raise ConfigError("trials", number, f"students of the front: {', '.join(map(str, sorted(rows)))}")
+        found = [rows[number] for number in dict.fromkeys(request.trials)]
+    chosen = {row["trial"]: row for row in found}
+    require_few(list(chosen), already(store))
+    return chosen
+
+
+def already(store: Store) -> list[int]:
+    """Numbers of the students that were measured on the test split before."""
+    return list(store.described().get(VERIFIED, []))
+
+
+def require_few(trials: Sequence[int], before: Sequence[int]) -> None:
+    """Raises `ConfigError` when the test split would be read for more than `SHORTLIST` students in all."""
+    if len({*trials, *before}) <= SHORTLIST:
+        return
+    names = ", ".join(map(str, before))
+    past = f"; verified before: {names}" if before else ""
+    raise ConfigError(
+        "trials",
+        list(trials),
+        f"at most {SHORTLIST} students of a study in all: the test split is not for choosing{past}",
+    )
+
+
+def contenders(
+    study: Study,
+    chosen: Mapping[int, Mapping[str, Any]],
+    request: Request,
+    setup: TrialSetup,
+    map_: Map,
+    say: Say,
+) -> list[Contender]:
+    """Each student, followed by what it is compared with."""
+    field: list[Contender] = []
+    for row in chosen.values():
+        student = student_of(study, row)
+        if "why" in row:
+            say(f"{student.name}: {row['why']}")
+        field.append(student)
+        if request.compare:
+            field += [*controls(student), rival_of(study, setup, student, map_, say)]
+        if request.family:
+            field.append(family_of(study, row, student, request.family))
+    return field
+
+
+def trained(
+    study: Study, field: Sequence[Contender], seeds: int, setup: TrialSetup, map_: Map, say: Say
+) -> list[Measured]:
+    """All trainings of all contenders in one go."""
+    test = study.dataset.test
+    split = checksum(test.x.numpy().tobytes() + test.y.numpy().tobytes())
+    tasks = [entry.tasks(seeds, split) for entry in field]
+    whole = [task for mine in tasks for task in mine]
+    say(f"{len(whole)} trainings, {seeds} seeds each")
+    outcomes = iter(map_(partial(run_task, setup), whole))
+    return [Measured(entry, tuple(next(outcomes) for _ in mine)) for entry, mine in zip(field, tasks, strict=True)]
+
+
+def evaluated(study: Study, prepared: Preparation, measured: Sequence[Measured]) -> Proof:
+    """Rows with teacher and baseline around them, and what may be claimed."""
+    teacher, right = teacher_row(study, prepared)
+    rows = [teacher, *(entry.row() for entry in measured), logistic_row(study)]
+    return Proof(rows, claims_of(measured, teacher, right))
+
+
+def keep(store: Store, proof: Proof) -> None:
+    """Writes a proof beside the front; claims of earlier proofs that it does not make anew stay."""
+    for row in proof.rows:
+        store.set_reference(f"{VERIFIED}: {row['name']}", row)
+    claims = {claim["difference"]: claim for claim in [*store.described().get("claims", []), *proof.claims]}
+    store.describe({"claims": list(claims.values())})
+
+
+def teacher_row(study: Study, prepared: Preparation) -> tuple[dict[str, Any], Tensor]:
+    """The main teacher on the test split, and which of its pictures it classified correctly, boolean ``(n,)``."""
+    teacher = prepared.teachers[study.settings.teacher]
+    test = study.dataset.test
+    logits = answers(teacher.module, test.x, torch.device(study.device))
+    measured = quality(logits, test.y)
+    row = {"name": study.settings.teacher, "kind": "teacher", "seeds": 1, **teacher.costs, **measured}
+    return row, logits.argmax(1) == test.y
+
+
+def logistic_row(study: Study) -> dict[str, Any]:
+    """Logistic regression on raw pixels, the floor that any network should clear."""
+    from sklearn.linear_model import LogisticRegression
+
+    train, test = study.dataset.train, study.dataset.test
+    model = LogisticRegression(max_iter=300)
+    model.fit(train.x.flatten(1).numpy() / 255.0, train.y.numpy())
+    accuracy = float(model.score(test.x.flatten(1).numpy() / 255.0, test.y.numpy()))
+    params = int(model.coef_.size + model.intercept_.size)
+    return {"name": "logistic regression", "kind": "baseline", "params": params, "seeds": 1, "accuracy": accuracy}
