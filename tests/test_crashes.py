@@ -7,7 +7,9 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections import Counter
+from contextlib import suppress
 from pathlib import Path
 
 import optuna
@@ -58,10 +60,16 @@ def kill(process: subprocess.Popen[str]) -> None:
     psutil.wait_procs(children, timeout=10)
 
 
-def workers(process: subprocess.Popen[str]) -> list[psutil.Process]:
-    """The processes that train."""
-    children = psutil.Process(process.pid).children(recursive=True)
-    return [child for child in children if "ResourceTrainable" in " ".join(child.cmdline())]
+def training_worker(process: subprocess.Popen[str]) -> psutil.Process:
+    """A process that trains: Ray renames it when it becomes an actor, which takes a while after a start."""
+    deadline = time.monotonic() + 30
+    while time.monotonic() < deadline and process.poll() is None:
+        for child in psutil.Process(process.pid).children(recursive=True):
+            with suppress(psutil.NoSuchProcess):
+                if "ResourceTrainable" in " ".join(child.cmdline()):
+                    return child
+        time.sleep(0.1)
+    raise AssertionError(f"no worker was seen; the search {'ended' if process.poll() is not None else 'goes on'}")
 
 
 def stored(folder: Path) -> list[optuna.trial.FrozenTrial]:
@@ -74,18 +82,17 @@ def stored(folder: Path) -> list[optuna.trial.FrozenTrial]:
 @pytest.mark.skipif(os.name != "posix", reason="needs SIGKILL")
 def test_nothing_is_lost_or_doubled_by_kills_of_driver_and_worker(tmp_path: Path) -> None:
     (tmp_path / "study.yaml").write_text(STUDY)
-    for word, lines in (("training ta1", 1), ("epoch 1,", 1), ("epoch 1,", 3), ("epoch 3,", 2), ("epoch 9,", 1)):
+    for word, lines in (("training ta1", 1), ("epoch 3,", 1)):
         process = start(tmp_path)
         assert wait_for(process, lines, word), f"ended before {lines} x {word!r}"
         kill(process)
 
     process = start(tmp_path)
-    assert wait_for(process, 1, "epoch ")
-    assert workers(process)
-    for worker in workers(process)[:1]:
-        worker.send_signal(signal.SIGKILL)
+    assert wait_for(process, 1, ", accuracy "), "ended before a student was trained"
+    training_worker(process).send_signal(signal.SIGKILL)
     output, _ = process.communicate(timeout=300)
     assert process.returncode == 0, output
+    assert "the worker process died; trying again" in output
 
     trials = stored(tmp_path)
     assert Counter(trial.state.name for trial in trials).keys() <= {"COMPLETE", "PRUNED", "FAIL"}
