@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 import time
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -16,7 +16,7 @@ from autostudent.propose.base import Proposer
 from autostudent.records import Candidate, Cause, Failure, Problem, Proposal, Result, Segment, Trial, TrialState
 from autostudent.store.store import Store
 
-ATTEMPTS = 3  # a segment whose worker was lost is given out again, at most twice
+LOSSES = 3  # a trial whose worker was lost is given out again, at most twice
 EQUAL_BUGS = 3  # that many equal bugs in a row stop the study
 
 
@@ -67,13 +67,13 @@ class StudyDriver:
     _out: dict[int, Segment] = field(default_factory=dict)
     _exhausted: bool = False
     _bugs: list[Failure] = field(default_factory=list)
-    _lost: Counter[int] = field(default_factory=Counter)
 
     def __post_init__(self) -> None:
-        unfinished = (TrialState.NEW, TrialState.TRAINING)
-        for trial in self.store.trials():
-            if trial.state in unfinished:
-                self._waiting.append(trial)
+        trials = self.store.trials()
+        # In the order in which they went out, then those that never did: as if nothing had happened.
+        self._waiting += sorted((t for t in trials if t.state is TrialState.TRAINING), key=lambda trial: trial.turn)
+        self._waiting += [trial for trial in trials if trial.state is TrialState.NEW]
+        for trial in trials:
             # A kill between a commit and the clearing after it leaves checkpoints that nobody will read again.
             for result in trial.results if trial.state.finished else trial.results[:-1]:
                 self._drop(result.assets.get("checkpoint"))
@@ -147,9 +147,8 @@ class StudyDriver:
             self.progress(self._event("segment", self._line(trial), trial))
             return
         failure = result.failure
-        self._lost[segment.trial] += failure.cause is Cause.WORKER_LOST
-        if failure.cause is Cause.WORKER_LOST and self._lost[segment.trial] < ATTEMPTS:
-            self._waiting.append(self.store.trial(segment.trial))
+        if failure.cause is Cause.WORKER_LOST and (trial := self.store.lose(segment.trial)).lost < LOSSES:
+            self._waiting.append(trial)
             self.progress(self._event("requeued", f"student {segment.trial}: {failure.message}; trying again"))
             return
         self._failed(segment, self.store.fail(segment.trial, failure), failure)

@@ -185,7 +185,8 @@ class Trial:
 
     ``costs`` are exact and known from the start (name to value). ``results`` are the committed segments in order of
     epochs. ``until_epoch`` is the end of the segment that is out (or was last committed); ``attempt`` counts how often
-    that segment was started. ``values`` are the final objective values of a COMPLETE trial.
+    that segment was started, ``turn`` is its place in the order in which the study's segments went out, and ``lost``
+    counts the workers that died in this trial. ``values`` are those of the last committed segment, with the costs.
     """
 
     number: int
@@ -196,6 +197,8 @@ class Trial:
     results: tuple[Result, ...] = ()
     until_epoch: int = 0
     attempt: int = 0
+    turn: int = -1
+    lost: int = 0
     replicate: int = 0
     failure: Failure | None = None
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -38,7 +39,7 @@ class Bench:
         self.catalogue = Catalogue(SPACE, SHAPE, OBJECTIVES)
         self.events: list[Event] = []
 
-    def drive(self, worker: Callable[[Segment], Result], proposer: str = "random") -> list[Any]:
+    def drive(self, worker: Callable[[Segment], Result], proposer: str = "random", **options: int) -> list[Any]:
         """Runs the study until it ends or the worker raises; returns its trials."""
 
         class Working:
@@ -50,7 +51,7 @@ class Bench:
         with Store.create_or_open(url, "bench", resolved, OBJECTIVES, self.assets, rungs=RUNGS) as store:
             driver = StudyDriver(
                 problem=make_problem(self.catalogue, OBJECTIVES, RUNGS, self.trials, 0, ()),
-                proposer=make(proposer),
+                proposer=make(proposer, **options),
                 store=store,
                 assets=self.assets,
                 catalogue=self.catalogue,
@@ -126,6 +127,53 @@ def test_a_study_killed_at_any_segment_proposes_what_it_would_have_proposed(tmp_
     assert keys(tmp_path / "b", (1, 4, 9)) == undisturbed
     rows = optuna.load_study(study_name="bench", storage=f"sqlite:///{tmp_path / 'b' / 'study.db'}").get_trials()
     assert {row.state.name for row in rows} <= {"COMPLETE", "PRUNED"}
+
+
+@pytest.mark.slow
+def test_segments_that_were_out_go_out_again_in_their_order(tmp_path: Path) -> None:
+    """A kill while a new student trains and the promotion of an older one waits behind it."""
+
+    def keys(folder: Path, stop: int = 0) -> tuple[list[tuple[str, str, int]], list[int]]:
+        bench, calls = Bench(folder, trials=11), []
+        options = {"fresh": 32, "relatives": 8, "rounds": 0}
+
+        def train(segment: Segment) -> Result:
+            calls.append(segment.trial)
+            if len(calls) == stop:
+                raise KeyboardInterrupt
+            return bench.train(segment)
+
+        if stop:
+            with pytest.raises(KeyboardInterrupt):
+                bench.drive(train, "bayes", **options)
+        return [(t.candidate.key, str(t.state), t.epoch) for t in bench.drive(train, "bayes", **options)], calls
+
+    undisturbed, order = keys(tmp_path / "a")
+    stops = [n for n, (now, after) in enumerate(itertools.pairwise(order), 1) if now > after]
+    assert stops
+
+    again, retried = keys(tmp_path / "b", stops[0])
+    assert retried == [*order[: stops[0]], *order[stops[0] - 1 :]]
+    assert again == undisturbed
+
+
+def test_a_trial_that_kills_its_workers_fails_across_resumes(bench: Bench) -> None:
+    calls = 0
+
+    def train(segment: Segment) -> Result:
+        nonlocal calls
+        calls += segment.trial == 1
+        if segment.trial == 1 and calls == 3:
+            raise KeyboardInterrupt
+        lost = Failure(Cause.WORKER_LOST, "killed")
+        return Result(segment.from_epoch, failure=lost) if segment.trial == 1 else bench.train(segment)
+
+    with pytest.raises(KeyboardInterrupt):
+        bench.drive(train)
+    trials = bench.drive(train)
+
+    assert calls == 4  # two losses, the driver's own end, the third loss
+    assert trials[1].failure.cause is Cause.WORKER_LOST
 
 
 def test_a_larger_budget_adds_students(bench: Bench) -> None:

@@ -1,8 +1,8 @@
 """A trial as the attributes of an Optuna trial, and back.
 
 Written once, in the transaction that creates the row: ``candidate``, ``key``, ``fingerprint``, ``replicate``, the exact
-costs as ``cost:<name>``, and what the caller wants shown (method, teachers, graph). Then ``started`` at each start,
-``segment:<epoch>:<attempt>`` at each commit, and ``failure``.
+costs as ``cost:<name>``, and what the caller wants shown (method, teachers, graph). Then ``started`` at each start and
+each loss of a worker, ``segment:<epoch>:<attempt>`` at each commit, and ``failure``.
 """
 
 from __future__ import annotations
@@ -114,6 +114,8 @@ def read(frozen: FrozenTrial, assets: Assets | None) -> Stored | None:
         results=tuple(results),
         until_epoch=started["epoch"] if started else 0,
         attempt=started["attempt"] if started else 0,
+        turn=started.get("turn", -1) if started else -1,
+        lost=started.get("lost", 0) if started else 0,
         replicate=attributes["replicate"],
         failure=Failure(Cause(failure["cause"]), failure["message"]) if failure else None,
     )

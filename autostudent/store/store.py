@@ -48,6 +48,7 @@ class Store:
         self._attributes = StudyAttributes(opened.storage, opened.storage.get_study_id_from_name(study))
         self._domains: Mapping[str, Domain] = {}
         self._order = 0
+        self._turn = 0
         self._released: set[str] = set()
 
     # ---- opening ----------------------------------------------------------------------------------------------------
@@ -144,6 +145,7 @@ class Store:
             elif line := record.left_to_do(stored.trial):
                 self.repaired.append(line)
         self._order = 1 + max((result.order for stored in self._trials for result in stored.trial.results), default=-1)
+        self._turn = 1 + max((stored.trial.turn for stored in self._trials), default=-1)
         if self._front().rebuild(self.rows()):
             self.repaired.append(f"the front was written anew: {len(self._front().members)} students")
         self._note("opened", self.repaired)
@@ -248,7 +250,7 @@ class Store:
         return self._trials.create(trial, about, self._domains, limits)
 
     def start(self, number: int, until_epoch: int) -> Trial:
-        """A segment goes out; starting one that is out already counts as its next attempt."""
+        """A segment goes out; starting one that is out already counts as its next attempt and keeps its turn."""
         self._check()
         trial = self.trial(number)
         if trial.state.finished or until_epoch <= trial.epoch:
@@ -256,8 +258,17 @@ class Store:
                 f"trial {number} is {trial.state} at epoch {trial.epoch}; it cannot train to {until_epoch}"
             )
         again = trial.state is TrialState.TRAINING and trial.until_epoch == until_epoch
-        attempt = trial.attempt + 1 if again else 1
-        return self._trials.start(replace(trial, state=TrialState.TRAINING, until_epoch=until_epoch, attempt=attempt))
+        attempt, turn = (trial.attempt + 1, trial.turn) if again else (1, self._next_turn())
+        begun = replace(trial, state=TrialState.TRAINING, until_epoch=until_epoch, attempt=attempt, turn=turn)
+        return self._trials.start(begun)
+
+    def lose(self, number: int) -> Trial:
+        """The worker of a segment died: the trial's losses are counted, and the segment takes a new turn."""
+        self._check()
+        trial = self.trial(number)
+        if trial.state is not TrialState.TRAINING:
+            raise StoreError(f"trial {number} is {trial.state}, no segment of it is out")
+        return self._trials.start(replace(trial, lost=trial.lost + 1, turn=self._next_turn()))
 
     def commit(self, number: int, result: Result) -> Trial:
         """A segment came back: PAUSED at its rung, COMPLETE at the last one.
@@ -336,6 +347,10 @@ class Store:
     @property
     def _last_epoch(self) -> int:
         return int(self._attributes.get(LAST_EPOCH))
+
+    def _next_turn(self) -> int:
+        self._turn += 1
+        return self._turn - 1
 
     def _all(self, fresh: bool = False) -> Trials:
         """The trials; for a reader as last read, or read anew."""

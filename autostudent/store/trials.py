@@ -83,8 +83,8 @@ class Trials:
         return self[number].trial
 
     def start(self, trial: Trial) -> Trial:
-        """Remembers the segment and the attempt that the TRAINING ``trial`` names."""
-        begun = {"epoch": trial.until_epoch, "attempt": trial.attempt}
+        """Remembers the segment that the TRAINING ``trial`` names: its end, attempt, turn, and workers lost."""
+        begun = {"epoch": trial.until_epoch, "attempt": trial.attempt, "turn": trial.turn, "lost": trial.lost}
         return self._set(trial, record.STARTED, begun)
 
     def add(self, trial: Trial, result: Result) -> Trial:
