@@ -8,6 +8,7 @@ import socket
 import threading
 import time
 import uuid
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -82,8 +83,9 @@ class FileLock:
 class Lease:
     """An attribute of the study that a thread renews; it lapses ``seconds`` after the last renewal.
 
-    A driver on the same host whose process is gone is succeeded at once. A driver that was cut off and finds the
-    lease in other hands stops at its next write.
+    A driver on the same host whose process is gone is succeeded at once, any other when its lease has lapsed: a process
+    number says little, because a restarted container gives the same ones again. A driver that was cut off, or asleep,
+    renews a lapsed lease before its next write, or stops when it finds it in other hands.
     """
 
     KEY = "lease"
@@ -114,6 +116,12 @@ class Lease:
         return holder_name(held["host"], held["pid"]) if held else None
 
     def check(self) -> None:
+        if time.time() > self._until and not self._lost:
+            try:
+                self._hold()
+            except Exception as error:  # whatever the database's driver raises while the server is away
+                reason = (str(error).splitlines() or [type(error).__name__])[0]
+                raise StoreError(f"store {self._where}: the lease lapsed and cannot be renewed: {reason}") from error
         if self._lost:
             raise StoreError(f"store {self._where}: another driver took over; this one stops")
 
@@ -121,9 +129,10 @@ class Lease:
         self._stop.set()
         if self._thread.is_alive():
             self._thread.join()
-        held = self._read()
-        if held and held["token"] == self._token:
-            self._storage.set_study_user_attr(self._study_id, self.KEY, None)
+        with suppress(Exception):  # a server that is away: the lease lapses by itself
+            held = self._read()
+            if held and held["token"] == self._token:
+                self._storage.set_study_user_attr(self._study_id, self.KEY, None)
 
     def _read(self) -> dict[str, Any] | None:
         return self._storage.get_study_user_attrs(self._study_id).get(self.KEY)
@@ -134,8 +143,10 @@ class Lease:
         self._storage.set_study_user_attr(self._study_id, self.KEY, lease)
 
     def _alive(self, held: dict[str, Any]) -> bool:
+        if time.time() >= held["until"]:
+            return False
         if held["host"] != socket.gethostname():
-            return time.time() < held["until"]
+            return True
         try:
             os.kill(held["pid"], 0)
         except ProcessLookupError:
@@ -144,15 +155,15 @@ class Lease:
             return True
         return True
 
+    def _hold(self) -> None:
+        """Renews the lease, unless somebody else has it."""
+        held = self._read()
+        self._lost = held is None or held["token"] != self._token
+        if not self._lost:
+            self._write()
+
     def _renew(self) -> None:
-        while not self._stop.wait(self._seconds / 4):
-            try:
-                held = self._read()
-                self._lost = held is None or held["token"] != self._token
-                if not self._lost:
-                    self._write()
-            except Exception:  # whatever the database's driver raises while the server is away
-                self._lost = time.time() > self._until
-            if self._lost:
-                break
+        while not self._lost and not self._stop.wait(self._seconds / 4):
+            with suppress(Exception):  # the server may come back before the lease lapses; if not, `check` says so
+                self._hold()
         self._storage.remove_session()

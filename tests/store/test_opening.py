@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+import sqlite3
 import subprocess
 import sys
 import time
@@ -150,7 +151,13 @@ def test_a_lease_of_the_dead_or_lapsed_is_taken_over(storage):
     storage.set_study_user_attr(1, "lease", far)
     with pytest.raises(StoreError, match="process 1 on host elsewhere"):
         lease(storage).acquire()
-    for dead in ({**far, "until": time.time() - 1}, {**far, "host": socket.gethostname(), "pid": gone.pid}):
+    here = {**far, "host": socket.gethostname()}
+    lapsed = time.time() - 1
+    for dead in (
+        {**far, "until": lapsed},
+        {**here, "pid": gone.pid},
+        {**here, "pid": os.getpid(), "until": lapsed},  # a restarted container: another process of the same number
+    ):
         storage.set_study_user_attr(1, "lease", dead)
         mine = lease(storage)
         assert mine.acquire() == f"process {dead['pid']} on host {dead['host']}"
@@ -166,3 +173,30 @@ def test_a_driver_that_lost_its_lease_stops(storage):
         mine.check()
     mine.release()
     assert storage.get_study_user_attrs(1)["lease"]["token"] == "t"
+
+
+def test_a_lapsed_lease_is_looked_at_before_the_next_write(storage):
+    """A driver whose renewals did not happen, because its machine slept: nobody came, then somebody did."""
+    mine = lease(storage)
+    mine.acquire()
+    mine._until = time.time() - 1
+    mine.check()
+    assert storage.get_study_user_attrs(1)["lease"]["until"] > time.time() + 50
+    storage.set_study_user_attr(1, "lease", {"host": "h", "pid": 1, "token": "t", "until": time.time() + 60})
+    mine.check()  # its own lease has not lapsed yet, as far as it knows
+    mine._until = time.time() - 1
+    with pytest.raises(StoreError, match="another driver took over"):
+        mine.check()
+    mine.release()
+
+
+def test_a_lapsed_lease_that_cannot_be_renewed_stops_the_driver(storage):
+    mine = lease(storage)
+    mine.acquire()
+    mine._until = time.time() - 1
+    storage.engine.dispose()
+    storage.remove_session()
+    with sqlite3.connect(storage.engine.url.database) as other:
+        other.execute("DROP TABLE study_user_attributes")
+    with pytest.raises(StoreError, match=r"the lease lapsed and cannot be renewed: .*no such table"):
+        mine.check()
