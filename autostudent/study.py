@@ -21,7 +21,7 @@ from autostudent.distill.methods import METHODS
 from autostudent.distill.optim import Optim
 from autostudent.distill.recipe import read_recipe
 from autostudent.driver import Event, StudyDriver, silent
-from autostudent.errors import StoreError
+from autostudent.errors import ConfigError, StoreError
 from autostudent.problem import Catalogue, above_chance, make_problem, require_feasible, with_references
 from autostudent.propose import make as make_proposer
 from autostudent.records import Candidate, Description, Objective, Problem, digest
@@ -122,8 +122,15 @@ class Study:
 
     @property
     def device(self) -> str:
-        """Where students train."""
-        return "cuda" if self.settings.run.gpus_per_trial > 0 else "cpu"
+        """Where this process trains and measures teachers: on a GPU where the study asks for one and there is one."""
+        return "cuda" if self.settings.run.gpus_per_trial > 0 and torch.cuda.is_available() else "cpu"
+
+    def require_device(self) -> None:
+        """Raises `ConfigError` when the study asks for GPUs that this machine, where its workers will be, has not."""
+        run = self.settings.run
+        if run.address is None and run.gpus_per_trial > torch.cuda.device_count():
+            found = f"{torch.cuda.device_count()} GPUs" if torch.cuda.is_available() else "no GPU that torch can use"
+            raise ConfigError("run.gpus_per_trial", run.gpus_per_trial, f"0 to train on CPUs: this machine has {found}")
 
     # ---- preparation ------------------------------------------------------------------------------------------------
 
@@ -168,8 +175,7 @@ class Study:
     def prepare(self, runner: Runner, progress: Progress = silent) -> Preparation:
         """Makes or finds everything that the search reads. Raises for whatever cannot work, before any training."""
         settings = self.settings
-        require_feasible(settings.objectives, self.probes)
-        self.check_recipes()
+        self.require_sound()
         teachers = self.teachers(progress)
         training = settings.training
         self.prepare_knowledge(teachers, self.shared_seed, runner, progress)
@@ -199,7 +205,7 @@ class Study:
             artifacts=str(self.assets.root),
             seed=self.shared_seed,
             owner=digest([settings.store, settings.study]),
-            device=self.device,
+            device="cuda" if settings.run.gpus_per_trial > 0 else "cpu",
         )
         return Preparation(self.dataset, teachers, objectives, problem, self.catalogue, setup)
 
@@ -209,6 +215,12 @@ class Study:
         for name, teacher in teachers.items():
             progress(Event("prepare", f"what {name} says of {bank.views} views"))
             Knowledge.ensure(self.assets, teacher, bank, map=runner.map)
+
+    def require_sound(self) -> None:
+        """Raises for what can be known to be wrong before any training: GPUs, limits, recipes."""
+        self.require_device()
+        require_feasible(self.settings.objectives, self.probes)
+        self.check_recipes()
 
     def check_recipes(self) -> None:
         """Raises `ConfigError` when the recipe space asks for teachers that the study does not have."""
@@ -317,8 +329,7 @@ class Study:
     def check(self, progress: Progress = silent) -> CheckReport:
         """Looks at data, teachers, space and budget, and estimates the time, without writing to the store."""
         settings = self.settings
-        require_feasible(settings.objectives, self.probes)
-        self.check_recipes()
+        self.require_sound()
         teachers = self.teachers(progress)
         sizes = {}
         for name in ("params", "macs", "memory_bytes"):
@@ -361,6 +372,7 @@ class Study:
             optim=Optim(epochs=2, batch_size=training.batch_size),
             seed=self.seed,
             images=images,
+            device=torch.device(self.device),
         )
         fit = Fit(job)
         fit.run(1)

@@ -68,6 +68,7 @@ def test_the_demo_study() -> None:
         ("retention=best", "front or all"),
         ("search.seed=-1", "search.seed"),
         ("run.workers=0", "run.workers"),
+        ("run.gpus_per_trial=1.5", "a whole number of GPUs, or a fraction of one"),
         ("training.decay=1.5", "less than or equal to 1"),
         ("no-equals", "key=value"),
         ("budget.trials.x=3", "a key below a mapping"),

@@ -6,10 +6,11 @@ import dataclasses
 from pathlib import Path
 
 import pytest
+import torch
 
 from autostudent.errors import ConfigError, StoreError
 from autostudent.records import Objective
-from autostudent.settings import BudgetSettings, SpaceSettings
+from autostudent.settings import BudgetSettings, RunSettings, SpaceSettings
 from autostudent.store.store import Store
 from autostudent.study import epochs_of
 from autostudent.testing.studies import InlineStudy, small_settings
@@ -76,3 +77,13 @@ def test_expected_epochs_follow_the_rungs() -> None:
     assert epochs_of((9,), 10) == 90
     assert epochs_of((1, 3, 9), 9) == pytest.approx(9 * (1 + 2 / 3 + 6 / 3))
     assert BudgetSettings(3, 9, (1, 9)).rungs == (1, 9)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="needs a machine without GPUs")
+@pytest.mark.parametrize("verb", ["check", "run"])
+def test_gpus_that_are_not_there_are_refused_before_any_training(tmp_path: Path, verb: str) -> None:
+    study = InlineStudy(small_settings(tmp_path, run=RunSettings(gpus_per_trial=0.5)))
+
+    with pytest.raises(ConfigError, match=r"run\.gpus_per_trial: got 0\.5; .*this machine has no GPU"):
+        getattr(study, verb)()
+    assert not (tmp_path / "assets" / "teachers").exists()

@@ -180,6 +180,13 @@ class RunEntry(Entry):
     timeout: Amount | None = None
     address: str | None = None
 
+    @field_validator("gpus_per_trial")
+    @classmethod
+    def whole_or_fraction(cls, gpus: float) -> float:
+        if gpus > 1 and not gpus.is_integer():
+            raise ValueError("a whole number of GPUs, or a fraction of one")
+        return gpus
+
 
 class RivalsEntry(Entry):
     space: str = "resnet_family"

@@ -72,7 +72,13 @@ class RayRunner(Runner):
         self.session = RaySession(workers * cpus_per_trial, gpus_per_trial, address, debug)
 
     def __enter__(self) -> Self:
+        """Connects to Ray, and refuses a share that no machine there has before any work is done."""
         self.session.__enter__()
+        try:
+            check_share(self.cpus, self.gpus)
+        except BaseException:
+            self.session.__exit__()
+            raise
         return self
 
     def __exit__(self, *details: Any) -> None:
@@ -89,8 +95,7 @@ class RayRunner(Runner):
         plan = Plan(pickled, self.cpus, self.gpus, self.timeout_s, f"{scratch}/notes")
         study = StudyThread(driver, self.workers)
         try:
-            with self.session, environment(self._tune_settings()), _signals() as received:
-                check_share(self.cpus, self.gpus)
+            with self, environment(self._tune_settings()), _signals() as received:
                 study.start()
                 try:
                     self._fit_all(study, plan, scratch, lambda: bool(received))
@@ -155,8 +160,7 @@ class RayRunner(Runner):
 
     def map(self, function: Callable[[T], R], items: Iterable[T]) -> list[R]:
         """See `Runner.map`; every item is a Ray task with the share of a segment."""
-        with self.session:
-            check_share(self.cpus, self.gpus)
+        with self:
             task = ray.remote(num_cpus=self.cpus, num_gpus=self.gpus, max_retries=2)(_attempt)
             common = ray.put(cloudpickle.dumps((function, self.cpus)))
             futures = [task.remote(common, cloudpickle.dumps(item)) for item in items]

@@ -228,5 +228,7 @@ def test_a_share_that_no_machine_has_is_refused() -> None:
         RayRunner(1, cpus_per_trial=64).run(Script(1), labor(Path(), 0.1))
     with pytest.raises(ConfigError, match=r"run.gpus_per_trial: got 0.5; expected at most 0"):
         RayRunner(1, gpus_per_trial=0.5).map(refuse, [1])
+    with pytest.raises(ConfigError, match=r"run.cpus_per_trial: got 64"), RayRunner(1, cpus_per_trial=64):
+        pass  # before anything else is prepared
     with pytest.raises(ConfigError, match=r"run.workers: got 0; expected at least 1"):
         RayRunner(0)
