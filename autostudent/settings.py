@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path, PurePath
@@ -16,17 +17,21 @@ from typing import Any
 from autostudent.errors import ConfigError
 from autostudent.records import Objective
 
-LOCATIONS = ("npz", "images", "root", "tsv", "weights", "checkpoint", "architecture", "students", "recipe", "space")
-"""Entries that hold a file or folder; `StudySettings.resolved` keeps the last component of their path only."""
+PLACES = ("npz", "images", "root", "weights", "checkpoint", "architecture")
+"""Entries of data and teachers that hold a file or folder. What a plug-in's options mean is for the plug-in alone."""
 
-FILE_STORES = ("sqlite:///", "journal:///")
+LOCATIONS = (*PLACES, "students", "recipe", "space")
+"""Entries of which `StudySettings.resolved` keeps the last component only, where it is a path."""
+
+FILE_STORE = re.compile(r"((?:sqlite(?:\+\w+)?|journal):///)(?!:memory:)([^?]+)(\?.*)?")
 
 
 @dataclass(frozen=True)
 class LadderSettings:
     """The study's teacher assistants: ``assistants`` networks between the teacher ``of`` and the ``smallest`` size.
 
-    ``smallest`` is a parameter count; None means the smallest student that the space and the limits allow.
+    ``spacing`` is that of their parameter counts, "geometric" or "linear". ``smallest`` is a parameter count; None
+    means the smallest student that the space and the limits allow.
     """
 
     of: str
@@ -54,7 +59,11 @@ class BudgetSettings:
 
 @dataclass(frozen=True)
 class SearchSettings:
-    """Which proposer, its seed (also the root of every other random number of the study), and its own options."""
+    """Which proposer, its seed, and its own options.
+
+    The seed decides which students and recipes are proposed, and through them how each is initialised and trained.
+    Splits, teachers and views follow from ``data.seed``, so that searches of other seeds share them.
+    """
 
     proposer: str = "bayes"
     seed: int = 0
@@ -153,15 +162,18 @@ def without_places(value: Any) -> Any:
 
 
 def store_file(url: str) -> Path | None:
-    """The file behind a storage URL, None for a database server."""
-    scheme = next((scheme for scheme in FILE_STORES if url.startswith(scheme)), None)
-    return Path(url.removeprefix(scheme)) if scheme else None
+    """The file behind an ``sqlite:///`` (with or without a ``+driver``) or ``journal:///`` URL, None for any other.
+
+    The path is relative, or absolute after a fourth slash.
+    """
+    found = FILE_STORE.fullmatch(url)
+    return Path(found[2]) if found else None
 
 
 def placed_store(url: str) -> str:
     """The storage URL with an absolute file."""
-    scheme = next((scheme for scheme in FILE_STORES if url.startswith(scheme)), "")
-    return f"{scheme}{Path(url.removeprefix(scheme)).expanduser().absolute()}" if scheme else url
+    found = FILE_STORE.fullmatch(url)
+    return f"{found[1]}{Path(found[2]).expanduser().absolute()}{found[3] or ''}" if found else url
 
 
 def default_artifacts(store: str, study: str) -> str:

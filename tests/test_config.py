@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
 
 from autostudent.config import build, load_settings, locate
-from autostudent.errors import ConfigError
+from autostudent.errors import ConfigError, StoreError
 from autostudent.settings import default_artifacts
 
 ROOT = Path(__file__).parent.parent
@@ -61,7 +62,7 @@ def test_the_demo_study() -> None:
         ("data={}", "exactly one source"),
         ("data=digits", "a mapping with the keys name, npz"),
         ("ladder.of=other", "ladder.of: got 'other'"),
-        ("ladder.spacing=linear", "expected geometric"),
+        ("ladder.spacing=cubic", "expected geometric or linear"),
         ("study=a/b", "a name without slashes"),
         ("store=runs/study.db", "a storage URL"),
         ("store=postgresql://host/db", "artifacts: got None"),
@@ -76,6 +77,25 @@ def test_the_demo_study() -> None:
 )
 def test_what_is_refused_and_how(assignment: str, words: str) -> None:
     assert words in refused(assignment)
+
+
+@pytest.mark.parametrize("url", ["nosuch://host/db", "sqlite://", "sqlite:///"])
+def test_a_store_that_nothing_can_open_is_called_so(url: str) -> None:
+    for load in (load_settings, locate):
+        with pytest.raises(StoreError, match=f"store {re.escape(url)} cannot be opened: "):
+            load(DIGITS, [], store=url)
+
+
+def test_file_stores_are_made_absolute() -> None:
+    for scheme in ("sqlite", "sqlite+pysqlite", "journal"):
+        settings = load_settings(DIGITS, [], store=f"{scheme}:///runs/x/study.db?timeout=3")
+        assert settings.store == f"{scheme}:///{Path.cwd()}/runs/x/study.db?timeout=3"
+        assert settings.artifacts == str(Path.cwd() / "runs/x/assets")
+
+
+def test_a_plug_in_s_options_are_its_own() -> None:
+    settings = load_settings(DIGITS, ["teachers.main={plugin: mine, weights: imagenet}"])
+    assert settings.teachers["main"] == {"plugin": "mine", "weights": "imagenet"}
 
 
 def test_a_misspelling_is_said_before_what_is_missing_because_of_it() -> None:

@@ -17,6 +17,7 @@ from autostudent.config.checking import objectives, parse, teacher
 from autostudent.config.entries import StudyEntry
 from autostudent.errors import ConfigError, unknown_name
 from autostudent.settings import (
+    PLACES,
     LadderSettings,
     RivalSettings,
     RunSettings,
@@ -26,6 +27,7 @@ from autostudent.settings import (
     TrainingSettings,
     default_artifacts,
     placed_store,
+    store_file,
 )
 from autostudent.space.yaml_loader import load_yaml
 
@@ -33,7 +35,6 @@ if TYPE_CHECKING:
     from autostudent.study import Study
 
 VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
-PATHS = ("npz", "images", "root", "weights", "checkpoint", "architecture")
 
 
 def override(raw: dict[str, Any], assignments: Sequence[str]) -> dict[str, Any]:
@@ -71,9 +72,9 @@ def substitute(value: Any, path: str = "") -> Any:
 
 def absolute(value: Any) -> Any:
     """``value`` with every relative path made absolute from the current directory."""
-    if isinstance(value, Mapping):
+    if isinstance(value, Mapping) and "plugin" not in value:
         return {
-            key: place(entry) if key in PATHS and isinstance(entry, str) else absolute(entry)
+            key: place(entry) if key in PLACES and isinstance(entry, str) else absolute(entry)
             for key, entry in value.items()
         }
     return value
@@ -119,6 +120,16 @@ def load_settings(path: str | Path, assignments: Sequence[str] = (), *, store: s
     return build(filled(path, assignments, store=store))
 
 
+def placed(store: str) -> str:
+    """A storage URL with an absolute file. Raises `StoreError` for what no storage can be opened with."""
+    url = placed_store(store)
+    if store_file(url) is None:
+        from autostudent.store.backend import require_storage  # loads a vendor that files do without
+
+        require_storage(url)
+    return url
+
+
 def default_store(study: str) -> str:
     """Where a study without ``store`` is remembered."""
     return f"sqlite:///runs/{study}/study.db"
@@ -131,7 +142,7 @@ def locate(path: str | Path, assignments: Sequence[str] = (), *, store: str | No
         raise ConfigError("study", raw.get("study"), "the study's name")
     kept = substitute({key: raw[key] for key in ("study", "store", "artifacts") if raw.get(key) is not None})
     name = kept["study"]
-    url = placed_store(str(store or kept.get("store") or default_store(name)))
+    url = placed(str(store or kept.get("store") or default_store(name)))
     return url, name, place(str(kept["artifacts"])) if "artifacts" in kept else default_artifacts(url, name)
 
 
@@ -141,7 +152,7 @@ def build(raw: Mapping[str, Any]) -> StudySettings:
     teachers = {name: absolute(teacher(name, spec)) for name, spec in entry.teachers.items()}
     if entry.ladder is not None and entry.ladder.of not in teachers:
         raise unknown_name("ladder.of", entry.ladder.of, teachers)
-    url = placed_store(entry.store or default_store(entry.study))
+    url = placed(entry.store or default_store(entry.study))
     return StudySettings(
         study=entry.study,
         data=absolute(entry.data.model_dump(exclude_none=True)),

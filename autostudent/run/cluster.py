@@ -28,11 +28,11 @@ from autostudent.errors import AutostudentError, ConfigError, ExtraMissing
 from autostudent.records import digest
 from autostudent.run.ray_session import environment, find_token
 from autostudent.run.upload import pack
+from autostudent.settings import PLACES, store_file
 
 DEFAULT_ADDRESS = "http://127.0.0.1:8265"
 STUDY_FILE = "submitted_study.yaml"
 STUDY_KEY = "autostudent_study"  # in the metadata of our jobs
-PLACES = ("npz", "images", "root", "tsv", "weights", "checkpoint", "architecture")
 
 
 @dataclass(frozen=True)
@@ -139,8 +139,9 @@ def check_places(study: Mapping[str, Any]) -> None:
     store = study.get("store")
     if store is None:
         raise ConfigError("store", None, "an absolute place: sqlite:////shared/study.db or another storage URL")
-    if str(store).startswith("sqlite:///"):
-        _absolute("store", str(store), str(store).removeprefix("sqlite:///"), "sqlite:////absolute/path/study.db")
+    if (file := store_file(str(store))) is not None:
+        scheme = str(store).partition("://")[0]
+        _absolute("store", str(store), str(file), f"{scheme}:////absolute/path/study.db")
     if (artifacts := study.get("artifacts")) is not None:
         _absolute("artifacts", str(artifacts), str(artifacts), "an absolute folder or a file:/// URL")
     _check_entries("data", study.get("data"))
@@ -148,7 +149,7 @@ def check_places(study: Mapping[str, Any]) -> None:
 
 
 def _check_entries(path: str, value: Any) -> None:
-    if not isinstance(value, Mapping):
+    if not isinstance(value, Mapping) or "plugin" in value:
         return
     for key, entry in value.items():
         here = f"{path}.{key}"

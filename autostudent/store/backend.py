@@ -4,50 +4,65 @@ from __future__ import annotations
 
 import re
 import sqlite3
+from collections.abc import Callable
+from functools import wraps
 from pathlib import Path
-from typing import Any
+from typing import Any, Concatenate, ParamSpec, TypeVar
 
+from optuna.exceptions import StorageInternalError
 from optuna.storages import BaseStorage, JournalStorage, RDBStorage
 from optuna.storages.journal import JournalFileBackend
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import SQLAlchemyError
 
 from autostudent.errors import StoreError
+from autostudent.settings import store_file
 
 JOURNAL = "journal"
 BUSY_SECONDS = 30.0
 
+P = ParamSpec("P")
+R = TypeVar("R")
+
 
 class WalConnection(sqlite3.Connection):
-    """A connection of the driver: readers go on while it writes, and a commit does not wait for the disk.
+    """A connection of the driver: readers go on while it writes, and a commit is on the disk when it returns.
 
-    In WAL mode with ``synchronous=NORMAL`` a killed process loses nothing; a power cut may lose the last commits but
-    leaves a sound file.
+    With ``synchronous=NORMAL`` a power cut could lose the last commits, whose earlier checkpoints are deleted by then.
     """
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
         self.execute("PRAGMA journal_mode=WAL")
-        self.execute("PRAGMA synchronous=NORMAL")
+        self.execute("PRAGMA synchronous=FULL")
 
 
 def shown(url: str) -> str:
     """The URL without its password, fit for messages."""
-    return re.sub(r"(://[^:/@]*):[^@/]*@", r"\1:***@", url)
+    return re.sub(r"(://[^:/@]*):[^@]*@", r"\1:***@", url)
 
 
 def file_of(url: str) -> Path | None:
-    """The local file behind a ``sqlite:///`` or ``journal:///`` URL (relative, or absolute after a fourth slash).
+    """The local file behind a storage URL (see `settings.store_file`), None for a database server.
 
-    None for a database server. Raises `StoreError` for an SQLite database that lives in memory only.
+    Raises `StoreError` for what is no URL, and for an SQLite database that lives in memory only.
     """
-    scheme, found, rest = url.partition(":")
-    if not found or not scheme or "/" in scheme:
-        raise StoreError(f"store {shown(url)!r}: expected a URL such as sqlite:///runs/study.db")
-    if scheme.split("+")[0] not in ("sqlite", JOURNAL):
-        return None
-    path = rest.removeprefix("///").split("?")[0]
-    if not rest.startswith("///") or path in ("", ":memory:"):
-        raise StoreError(f"store {shown(url)!r}: expected a file, such as {scheme}:///runs/study.db")
-    return Path(path)
+    file = store_file(url)
+    scheme = url.partition("://")[0]
+    if scheme == url:
+        raise cannot_open(url, ValueError("expected a URL such as sqlite:///runs/study.db"))
+    if file is None and scheme.split("+")[0] in ("sqlite", JOURNAL):
+        raise cannot_open(url, ValueError(f"expected a file, such as {scheme}:///runs/study.db"))
+    return file
+
+
+def require_storage(url: str) -> None:
+    """Raises `StoreError` for a URL that names no kind of storage; whether it can be reached is not asked."""
+    if file_of(url) is None:
+        try:
+            make_url(url).get_dialect()
+        except Exception as error:
+            raise cannot_open(url, error) from error
 
 
 def open_storage(url: str, *, driver: bool) -> BaseStorage:
@@ -92,12 +107,31 @@ def cut_torn_line(file: Path) -> None:
 
 def cannot_open(url: str, error: Exception) -> StoreError:
     """One line that says why, whoever's exception it was."""
+    return StoreError(f"store {shown(url)} cannot be opened: {reason(error).replace(url, shown(url))}")
+
+
+def reason(error: Exception) -> str:
+    """The first line of the error that all others came from."""
     deepest: BaseException = error
     while deepest.__cause__ is not None:
         deepest = deepest.__cause__
     lines = [line.strip() for line in str(deepest).splitlines() if line.strip()]
-    reason = lines[0] if lines else type(deepest).__name__
-    return StoreError(f"store {shown(url)} cannot be opened: {reason.replace(url, shown(url))}")
+    return lines[0] if lines else type(deepest).__name__
+
+
+def writing(method: Callable[Concatenate[Any, P], R]) -> Callable[Concatenate[Any, P], R]:
+    """A method of `Store` that writes: a full disk, or a server that went away, leaves it as one line."""
+
+    @wraps(method)
+    def told(self: Any, *arguments: P.args, **options: P.kwargs) -> R:
+        try:
+            return method(self, *arguments, **options)
+        except (SQLAlchemyError, StorageInternalError, OSError) as error:
+            raise StoreError(
+                f"store {self.url} cannot be written: {reason(error)}; what it holds is whole, the same command goes on"
+            ) from error
+
+    return told
 
 
 def close_storage(storage: BaseStorage) -> None:

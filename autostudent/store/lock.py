@@ -15,6 +15,7 @@ from typing import Any, Protocol
 from optuna.storages import BaseStorage
 
 from autostudent.errors import StoreError
+from autostudent.store.backend import reason
 
 
 class Lock(Protocol):
@@ -102,9 +103,7 @@ class Lease:
         self._thread = threading.Thread(target=self._renew, name="autostudent-lease", daemon=True)
 
     def acquire(self) -> str | None:
-        held = self._read()
-        if held and self._alive(held):
-            raise refusal(self._where, holder_name(held["host"], held["pid"]))
+        held = self.require_free()
         self._write()
         self._stop.wait(
             min(0.2, self._seconds / 10)
@@ -120,8 +119,8 @@ class Lease:
             try:
                 self._hold()
             except Exception as error:  # whatever the database's driver raises while the server is away
-                reason = (str(error).splitlines() or [type(error).__name__])[0]
-                raise StoreError(f"store {self._where}: the lease lapsed and cannot be renewed: {reason}") from error
+                why = f"the lease lapsed and cannot be renewed: {reason(error)}"
+                raise StoreError(f"store {self._where}: {why}") from error
         if self._lost:
             raise StoreError(f"store {self._where}: another driver took over; this one stops")
 
@@ -133,6 +132,13 @@ class Lease:
             held = self._read()
             if held and held["token"] == self._token:
                 self._storage.set_study_user_attr(self._study_id, self.KEY, None)
+
+    def require_free(self) -> dict[str, Any] | None:
+        """The lease of a driver that ended without giving it back. Raises `StoreError` when one is at work."""
+        held = self._read()
+        if held and self._alive(held):
+            raise refusal(self._where, holder_name(held["host"], held["pid"]))
+        return held
 
     def _read(self) -> dict[str, Any] | None:
         return self._storage.get_study_user_attrs(self._study_id).get(self.KEY)

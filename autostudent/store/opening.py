@@ -52,7 +52,7 @@ def open_to_drive(url: str, study: str, objectives: Sequence[Objective]) -> Open
             lock.release()
         raise
     try:
-        create_study(opened.storage, study, objectives)
+        create_study(opened.storage, study, objectives, shown(url))
         if lock is None:
             lease = Lease(opened.storage, opened.storage.get_study_id_from_name(study), shown(url))
             opened.died, opened.lock = lease.acquire(), lease
@@ -62,23 +62,28 @@ def open_to_drive(url: str, study: str, objectives: Sequence[Objective]) -> Open
     return opened
 
 
-def create_study(storage: BaseStorage, study: str, objectives: Sequence[Objective]) -> None:
+def create_study(storage: BaseStorage, study: str, objectives: Sequence[Objective], where: str) -> None:
     """Makes the Optuna study with named objectives, or finishes what a killed driver began of it."""
     names = [objective.name for objective in objectives]
     directions = [StudyDirection[objective.direction.upper()] for objective in objectives]
     with quiet():
-        discard_unlike(storage, study, names)
+        discard_unlike(storage, study, names, where)
         made = optuna.create_study(storage=storage, study_name=study, directions=directions, load_if_exists=True)
         if len(made.directions) == len(names) and made.metric_names is None:
             made.set_metric_names(names)
 
 
-def discard_unlike(storage: BaseStorage, study: str, names: Sequence[str]) -> None:
-    """Deletes an empty study of other objectives: Optuna cannot change what a study is about."""
+def discard_unlike(storage: BaseStorage, study: str, names: Sequence[str], where: str) -> None:
+    """Deletes an empty study of other objectives: Optuna cannot change what a study is about.
+
+    Raises:
+        StoreError: a driver has it, which is perhaps still training its teachers.
+    """
     if study not in (frozen.study_name for frozen in storage.get_all_studies()):
         return
     there = optuna.load_study(study_name=study, storage=storage)
     if not there.get_trials(deepcopy=False) and there.metric_names not in (None, list(names)):
+        Lease(storage, storage.get_study_id_from_name(study), where).require_free()
         optuna.delete_study(study_name=study, storage=storage)
 
 

@@ -17,7 +17,7 @@ from autostudent.records import Candidate, Failure, Objective, Result, Trial, Tr
 from autostudent.space.domains import Domain
 from autostudent.store import record
 from autostudent.store.attributes import StudyAttributes, plain
-from autostudent.store.backend import cannot_open, shown
+from autostudent.store.backend import cannot_open, shown, writing
 from autostudent.store.opening import Opened, open_to_drive, open_to_read
 from autostudent.store.provenance import revision, versions
 from autostudent.store.resume import require_same_study
@@ -229,6 +229,7 @@ class Store:
 
     # ---- writing ----------------------------------------------------------------------------------------------------
 
+    @writing
     def create(
         self,
         candidate: Candidate,
@@ -249,6 +250,7 @@ class Store:
         limits = {objective.name: excess(objective, costs[objective.name]) for objective in limited}
         return self._trials.create(trial, about, self._domains, limits)
 
+    @writing
     def start(self, number: int, until_epoch: int) -> Trial:
         """A segment goes out; starting one that is out already counts as its next attempt and keeps its turn."""
         self._check()
@@ -262,6 +264,7 @@ class Store:
         begun = replace(trial, state=TrialState.TRAINING, until_epoch=until_epoch, attempt=attempt, turn=turn)
         return self._trials.start(begun)
 
+    @writing
     def lose(self, number: int) -> Trial:
         """The worker of a segment died: the trial's losses are counted, and the segment takes a new turn."""
         self._check()
@@ -270,6 +273,7 @@ class Store:
             raise StoreError(f"trial {number} is {trial.state}, no segment of it is out")
         return self._trials.start(replace(trial, lost=trial.lost + 1, turn=self._next_turn()))
 
+    @writing
     def commit(self, number: int, result: Result) -> Trial:
         """A segment came back: PAUSED at its rung, COMPLETE at the last one.
 
@@ -292,6 +296,7 @@ class Store:
             self._front().offer(row_of(stored.trial, stored.about))
         return self.trial(number)
 
+    @writing
     def fail(self, number: int, failure: Failure, result: Result | None = None) -> Trial:
         """The trial ends in FAIL with a typed failure; its traceback becomes an asset (see `traceback`)."""
         self._check()
@@ -301,6 +306,7 @@ class Store:
         self._trials.blame(trial, failure, record.finite(result).seconds if result else {})
         return self._trials.tell(number, TrialState.FAIL, self.objectives).trial
 
+    @writing
     def finish(self) -> None:
         """The study's budget is spent: PAUSED trials become PRUNED, for good.
 
@@ -317,11 +323,13 @@ class Store:
                 self._trials.tell(trial.number, TrialState.PRUNED, self.objectives)
         self._note("finished", self._trials.fail_strangers())
 
+    @writing
     def set_reference(self, name: str, row: Mapping[str, Any]) -> None:
         """Keeps a row to compare the front with; an older one of that name is replaced."""
         self._check()
         self._attributes.set(REFERENCE + name, plain(row))
 
+    @writing
     def describe(self, facts: Mapping[str, Any]) -> None:
         """Keeps facts about the study, each under its name, beside those that are there."""
         self._check()

@@ -13,8 +13,10 @@ import optuna
 import pytest
 
 from autostudent.errors import StoreError
+from autostudent.records import Objective
 from autostudent.store.backend import WalConnection, file_of, shown
 from autostudent.store.lock import FileLock, Lease
+from autostudent.store.opening import create_study, quiet
 from autostudent.store.store import Store
 
 
@@ -30,7 +32,7 @@ def one_line(error) -> str:
         ("study.db", "expected a URL such as sqlite:///"),
         ("sqlite://", "expected a file"),
         ("sqlite:///:memory:", "expected a file"),
-        ("nosuch://host/db", "nosuch"),
+        ("nosuch://host/db", "cannot be opened: Can't load plugin: sqlalchemy.dialects:nosuch"),
         ("postgresql://user:secret@host/db", "cannot be opened"),
         ("sqlite:////proc/none/study.db", "cannot be opened"),
     ],
@@ -68,7 +70,8 @@ def test_reading_what_is_not_there(toy, tmp_path):
 
 
 def test_passwords_are_hidden_and_files_found():
-    assert shown("mysql://me:pa%20ss@host/db") == "mysql://me:***@host/db"
+    for password in ("pa%20ss", "pa/ss", "pa:ss"):
+        assert shown(f"mysql://me:{password}@host/db") == "mysql://me:***@host/db"
     assert str(file_of("sqlite:///runs/a.db")) == "runs/a.db"
     assert str(file_of("sqlite+pysqlite:////tmp/a.db?timeout=3")) == "/tmp/a.db"
     assert str(file_of("journal:////tmp/a.log")) == "/tmp/a.log"
@@ -200,3 +203,27 @@ def test_a_lapsed_lease_that_cannot_be_renewed_stops_the_driver(storage):
         other.execute("DROP TABLE study_user_attributes")
     with pytest.raises(StoreError, match=r"the lease lapsed and cannot be renewed: .*no such table"):
         mine.check()
+
+
+def test_a_study_that_another_driver_prepares_is_not_deleted(storage):
+    """Its objectives are others, and it has no trials yet: teachers come first."""
+    mine = lease(storage)
+    mine.acquire()
+    with quiet():
+        optuna.load_study(study_name="toy", storage=storage).set_metric_names(["accuracy"])
+    with pytest.raises(StoreError, match="is driven by process"):
+        create_study(storage, "toy", [Objective("params", "minimize")], "server")
+    mine.release()
+    create_study(storage, "toy", [Objective("params", "minimize")], "server")
+    assert optuna.load_study(study_name="toy", storage=storage).metric_names == ["params"]
+
+
+def test_a_store_that_can_no_longer_be_written_says_so_in_one_line(toy, store):
+    toy.create(store, 0)
+    with sqlite3.connect(toy.file) as other:
+        other.execute("DROP TABLE trial_user_attributes")
+    with pytest.raises(
+        StoreError, match=r"study.db cannot be written: no such table: trial_user_attributes; "
+    ) as error:
+        store.start(0, 3)
+    one_line(error)
