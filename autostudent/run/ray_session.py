@@ -9,6 +9,7 @@ import secrets
 import socket
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from typing import Self
 
@@ -35,6 +36,7 @@ class RaySession:
         self.debug = debug
         self._depth = 0
         self._opened = False
+        self._before: dict[str, str | None] = {}
 
     def __enter__(self) -> Self:
         if self._depth == 0 and not ray.is_initialized():
@@ -48,6 +50,7 @@ class RaySession:
         if self._depth == 0 and self._opened:
             ray.shutdown()
             self._opened = False
+            forget_token(self._before)
 
     def _open(self) -> None:
         level = logging.INFO if self.debug else logging.ERROR
@@ -57,7 +60,8 @@ class RaySession:
             self._join(self.address, level)
             return
         if find_token() is None:
-            os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
+            self._before = {name: os.environ.get(name) for name in ("RAY_AUTH_TOKEN", "RAY_AUTH_MODE")}
+            os.environ["RAY_AUTH_TOKEN"] = own_token()
         require_token()
         with environment({"RAY_ADDRESS": None}):  # would join a cluster instead
             ray.init(
@@ -81,6 +85,12 @@ class RaySession:
             raise AutostudentError(f"run.address: cannot join the Ray cluster at {address!r} ({error}){hint}") from None
 
 
+@cache
+def own_token() -> str:
+    """The token of the clusters that this process starts; one for all, because Ray remembers the first it saw."""
+    return secrets.token_hex(32)
+
+
 def require_token() -> None:
     """Turns Ray's token authentication on for this process, unless the user set ``RAY_AUTH_MODE``.
 
@@ -92,6 +102,17 @@ def require_token() -> None:
         os.environ["RAY_AUTH_MODE"] = "token"
         # Ray has read the mode when it was imported; this reads it again, as `ray.init` itself does.
         ray._raylet.Config.initialize("")  # type: ignore[attr-defined]
+
+
+def forget_token(before: Mapping[str, str | None]) -> None:
+    """Puts the environment back after a cluster of our own, if it had a token of its own.
+
+    It must not be taken for the user's token, nor be sent to another cluster by a later `autostudent.run.cluster` call.
+    """
+    if before:
+        _assign(before)
+        ray._raylet.Config.initialize("")  # type: ignore[attr-defined]
+        ray._raylet.AuthenticationTokenLoader.instance().reset_cache()  # type: ignore[attr-defined]
 
 
 def check_address(address: str) -> None:

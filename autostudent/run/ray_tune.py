@@ -20,7 +20,7 @@ from typing import Any, Self
 import ray
 from ray import cloudpickle, tune
 
-from autostudent.errors import ConfigError
+from autostudent.errors import AutostudentError, ConfigError
 from autostudent.run.base import Driver, R, Runner, T, Worker
 from autostudent.run.ray_loop import SegmentSearcher, Stopped, StudyThread, WarmActors, Watcher
 from autostudent.run.ray_session import RaySession, check_share, environment
@@ -166,9 +166,12 @@ class RayRunner(Runner):
             futures = [task.remote(common, cloudpickle.dumps(item)) for item in items]
             try:
                 return [_unpack(future) for future in futures]
-            except BaseException:
+            except BaseException as error:
                 for future in futures:
                     ray.cancel(future, force=True)
+                if isinstance(error, ray.exceptions.RayError):  # no exception of the function: those come unpacked
+                    reason = str(error).strip().splitlines()[0]
+                    raise AutostudentError(f"a Ray worker process was lost, again and again: {reason}") from error
                 raise
 
 

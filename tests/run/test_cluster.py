@@ -74,6 +74,8 @@ def test_addresses(address: str, insecure: bool, fine: bool) -> None:
     [
         ({"store": None}, "store"),
         ({"store": "sqlite:///runs/study.db"}, "store"),
+        ({"store": "sqlite+pysqlite:///runs/study.db"}, "store"),
+        ({"store": "journal:///runs/study.log"}, "store"),
         ({"artifacts": "runs/assets"}, "artifacts"),
         ({"data": {"npz": "../fashion.npz"}}, "data.npz"),
         ({"data": {"torchvision": "CIFAR10", "root": "data"}}, "data.root"),
@@ -91,8 +93,11 @@ def test_places_that_a_job_could_not_find_are_refused(change: dict[str, object],
 
 
 def test_absolute_places_and_urls_are_fine() -> None:
-    teachers = {"main": {"torchvision": "resnet18", "weights": "/shared/r18.pt"}}
-    for store in ("sqlite:////shared/study.db", "postgresql://host/db"):
+    teachers = {
+        "main": {"torchvision": "resnet18", "weights": "/shared/r18.pt"},
+        "own": {"plugin": "mine", "weights": "a word of its own"},
+    }
+    for store in ("sqlite:////shared/study.db", "journal:////shared/study.log", "postgresql://host/db"):
         check_places({**STUDY, "store": store, "artifacts": "file:///shared/a", "teachers": teachers})
 
 
@@ -118,6 +123,26 @@ def test_the_missing_extra_is_named() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert "pip install 'autostudent[cluster]'" in done.stdout
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("tokenless")
+def test_the_token_of_a_search_s_own_cluster_goes_nowhere_else() -> None:
+    code = (
+        "import os, ray\n"
+        "from autostudent.run.cluster import connection\n"
+        "from autostudent.run.ray_session import RaySession\n"
+        "from ray._private.authentication.http_token_authentication import get_auth_headers_if_auth_enabled as sent\n"
+        "for _ in range(2):\n"
+        "    with RaySession(1, 0, None, False):\n"
+        "        assert len(os.environ['RAY_AUTH_TOKEN']) == 64 and sent({})\n"
+        "        print(ray.get(ray.remote(lambda: 7).remote()))\n"
+        "    assert 'RAY_AUTH_TOKEN' not in os.environ and sent({}) == {}\n"
+        "    assert connection('https://far', False)[1] == {}\n"
+    )
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("RAY_AUTH")}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, env=environment)
+    assert done.stdout.split() == ["7", "7"], done.stderr
 
 
 # ---- a real head node ------------------------------------------------------------------------------------------------
