@@ -140,6 +140,8 @@ class StudyDriver:
         if result.failure is None:
             trial = self.store.commit(segment.trial, result)
             if trial.failure is not None:  # values that cannot be ranked
+                for address in result.assets.values():
+                    self._drop(address)
                 self._failed(segment, trial, trial.failure)
                 return
             self._bugs.clear()
@@ -171,7 +173,11 @@ class StudyDriver:
         """Removes what nobody will read again: the checkpoint before, and weights that left the front."""
         if segment.checkpoint != trial.results[-1].assets.get("checkpoint"):
             self._drop(segment.checkpoint)
-        if trial.state is TrialState.COMPLETE and self.retention == "front":
+        if trial.state is TrialState.COMPLETE:
+            self._release_weights()
+
+    def _release_weights(self) -> None:
+        if self.retention == "front":
             for address in self.store.unreferenced_weights():
                 self._drop(address)
 
@@ -185,6 +191,7 @@ class StudyDriver:
         self.store.finish()
         for trial in paused:
             self._drop(trial.results[-1].assets.get("checkpoint"))
+        self._release_weights()  # a kill after the last commit left them
         self.progress(self._event("done", "the budget is spent"))
 
     def _line(self, trial: Trial) -> str:
@@ -195,7 +202,7 @@ class StudyDriver:
         )
 
     def _event(self, kind: str, text: str, trial: Trial | None = None) -> Event:
-        done = sum(t.state.finished or t.state is TrialState.PAUSED for t in self.store.trials())
+        done = sum(t.state.finished for t in self.store.trials())
         return Event(kind, text, trial, done, self.problem.trials)
 
 

@@ -48,6 +48,18 @@ class InvalidDraw(AutostudentError):
     """A generator configuration and seed give no usable graph; the candidate is refused, never repaired."""
 
 
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether the error says that there was no memory left, on the host or on a GPU.
+
+    `torch.OutOfMemoryError` is known by its name, so that this module does not import torch; torch's CPU allocator and
+    operating systems raise plain errors, which only their text tells.
+    """
+    if isinstance(error, MemoryError) or any(kind.__name__ == "OutOfMemoryError" for kind in type(error).__mro__):
+        return True
+    text = str(error).lower()
+    return any(words in text for words in ("out of memory", "can't allocate memory", "cannot allocate memory"))
+
+
 def unknown_name(key: str, given: str, known: Iterable[str]) -> ConfigError:
     """A `ConfigError` for a name that is not among ``known``, with the nearest name as a suggestion."""
     names = sorted(known)

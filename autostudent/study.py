@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -65,7 +65,6 @@ class CheckReport:
     feasible: float
     seconds: float
     objectives: Sequence[Mapping[str, Any]]
-    notes: list[str] = field(default_factory=list)
 
 
 @contextmanager
@@ -150,15 +149,9 @@ class Study:
             smallest = rungs.smallest or int(min(probe.costs["params"] for probe in self.probes if probe.feasible))
             top = found[rungs.of]
             found |= ladder(
-                top,
-                rungs.assistants,
-                smallest,
-                self.dataset,
-                self.assets,
-                device=self.device,
-                seed=self.shared_seed,
-                say=say,
-            )
+                top, rungs.assistants, smallest, self.dataset, self.assets, spacing=rungs.spacing,
+                device=self.device, seed=self.shared_seed, say=say,
+            )  # fmt: skip
         return found
 
     @property
@@ -317,7 +310,8 @@ class Study:
 
     def rows(self) -> list[dict[str, Any]]:
         """The Pareto front as plain rows, read from the store while or after the study runs."""
-        return Store.read(self.settings.store, self.settings.study).front()
+        with Store.read(self.settings.store, self.settings.study) as store:
+            return store.front()
 
     def front(self) -> pd.DataFrame:
         """The Pareto front as a data frame, one student a row."""

@@ -27,7 +27,7 @@ from autostudent.distill.job import Job, Source, derive_seed
 from autostudent.distill.optim import Optim
 from autostudent.distill.recipe import Recipe, read_recipe
 from autostudent.distill.types import Batch, Output
-from autostudent.errors import DataError, InvalidDraw
+from autostudent.errors import DataError, InvalidDraw, is_out_of_memory
 from autostudent.measure.predict import predict
 from autostudent.measure.quality import quality
 from autostudent.records import Candidate, Cause, Failure, Result, Segment
@@ -238,11 +238,7 @@ def weights_of(module: nn.Module, owner: str) -> bytes:
 
 
 def cause_of(error: Exception) -> Cause:
-    """The type of a failure, from the exception and, where only that tells, from its text."""
+    """The type of a failure."""
     if isinstance(error, Diverged):
         return Cause.DIVERGED
-    text = str(error).lower()
-    memory = isinstance(error, MemoryError | torch.cuda.OutOfMemoryError)
-    if memory or "out of memory" in text or "can't allocate memory" in text:
-        return Cause.OUT_OF_MEMORY
-    return Cause.BUG
+    return Cause.OUT_OF_MEMORY if is_out_of_memory(error) else Cause.BUG

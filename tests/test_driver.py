@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -91,6 +92,15 @@ def test_a_study_ends_with_every_student_settled(bench: Bench) -> None:
     assert all(trial.state in (TrialState.COMPLETE, TrialState.PRUNED) for trial in trials)
     assert counts(trials)["complete"] >= 8 / 3
     assert bench.events[-1].kind == "done"
+
+
+def test_progress_counts_students_that_are_settled(bench: Bench) -> None:
+    bench.drive(bench.train)
+    segments = [event for event in bench.events if event.kind == "segment"]
+    settled = itertools.accumulate(event.trial is not None and event.trial.state.finished for event in segments)
+
+    assert [event.done for event in segments] == list(settled)
+    assert bench.events[-1].done == bench.events[-1].total == 8
 
 
 def test_only_weights_of_the_front_and_graphs_stay(bench: Bench) -> None:
@@ -237,6 +247,25 @@ def test_a_value_that_is_not_a_number_fails_its_trial_only(bench: Bench) -> None
 
     assert trials[3].state is TrialState.FAIL
     assert counts(trials)["fail"] == 1
+
+
+def test_what_an_unusable_result_or_a_kill_left_is_removed(bench: Bench) -> None:
+    def train(segment: Segment) -> Result:
+        result = bench.train(segment)
+        return replace(result, values={"accuracy": float("nan")}) if segment.trial == 3 else result
+
+    bench.drive(train)
+    with Store.read(f"sqlite:///{bench.folder / 'study.db'}", "bench") as store:
+        kept = {row["assets"]["weights"] for row in store.front()}
+        kept |= {store.about(trial.number)["graph"] for trial in store.trials()}
+        gone = next(address for row in store.rows() for address in row["assets"].values() if address not in kept)
+    left = bench.assets.path(gone)
+    left.parent.mkdir(parents=True, exist_ok=True)
+    left.write_bytes(b"as if the driver was killed before it removed this")
+    bench.drive(train)
+
+    blobs = {path.name for path in (bench.folder / "assets" / "blobs").rglob("*") if path.is_file()}
+    assert blobs == kept
 
 
 def test_limits_are_never_broken_and_too_small_ones_are_refused() -> None:

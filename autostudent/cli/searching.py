@@ -52,8 +52,6 @@ def show_check(name: str, report: CheckReport) -> None:
         sizes.add_row(AXES.get(axis, axis), *(cost(axis, value) for value in (least, median, most, limit)))
     out.print(sizes)
     out.print(f"{percent(report.feasible, 0)} of random students respect the limits; the others are never trained.")
-    for note in report.notes:
-        out.print(f"note: {escape(note)}")
     out.print(f"The search will take about {duration(report.seconds)}.")
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any, Protocol
 
 from rich.console import Console, Group
@@ -42,7 +42,7 @@ class Pace:
 
     def add(self, event: Event, now: float) -> None:
         """Counts a segment that came back; the clock starts with the first student, not with the teachers."""
-        self.done = max(self.done, event.done)  # a paused student that goes on was counted already
+        self.done = max(self.done, event.done)  # events that are not about students say 0
         if event.trial is None:
             return
         if self.begun is None:
@@ -132,8 +132,9 @@ class LiveView:
             self.looked = time.monotonic()
 
     def look(self) -> None:
-        """Reads the front from the store."""
-        self.front, self.references = front_of(self.settings)
+        """Reads the front from the store; one that cannot be read just now must not stop the search."""
+        with suppress(Exception):
+            self.front, self.references = front_of(self.settings)
 
     def render(self) -> Group:
         """What the terminal shows now."""

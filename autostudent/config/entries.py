@@ -124,7 +124,7 @@ class PluginTeacher(BaseModel):
 class LadderEntry(Entry):
     of: str
     assistants: Annotated[Count, Field(ge=0, le=8)] = 2
-    spacing: Annotated[str, Field(pattern="^geometric$")] = "geometric"
+    spacing: Annotated[str, Field(pattern="^(geometric|linear)$")] = "geometric"
     smallest: Positive | None = None
 
 

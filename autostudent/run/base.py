@@ -12,6 +12,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable
 from typing import Any, Protocol, Self, TypeVar
 
+from autostudent.errors import is_out_of_memory
 from autostudent.records import Cause, Failure, Result, Segment
 
 T = TypeVar("T")
@@ -109,7 +110,7 @@ def guarded(make: Callable[[], Worker], segment: Segment) -> Result:
     try:
         return make().run(segment)
     except Exception as error:
-        cause = Cause.OUT_OF_MEMORY if _is_out_of_memory(error) else Cause.BUG
+        cause = Cause.OUT_OF_MEMORY if is_out_of_memory(error) else Cause.BUG
         message = f"{type(error).__name__}: {error}"
         return failed(segment, cause, message, traceback.format_exc())
 
@@ -117,8 +118,3 @@ def guarded(make: Callable[[], Worker], segment: Segment) -> Result:
 def failed(segment: Segment, cause: Cause, message: str, trace: str = "") -> Result:
     """The result of a segment that got nowhere."""
     return Result(epoch=segment.from_epoch, failure=Failure(cause, message, trace))
-
-
-def _is_out_of_memory(error: Exception) -> bool:
-    # torch.cuda.OutOfMemoryError by name: this module does not import torch.
-    return isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError"

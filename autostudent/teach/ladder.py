@@ -32,6 +32,7 @@ def ladder(
     dataset: Dataset,
     assets: Assets,
     *,
+    spacing: str = "geometric",
     device: str = "cpu",
     seed: int = 0,
     say: Say = silent,
@@ -44,6 +45,7 @@ def ladder(
         smallest: parameters of the smallest student, to which the sizes lead without reaching it.
         dataset: what they learn and are measured on.
         assets: where they are kept.
+        spacing: of their sizes, "geometric" or "linear".
         device: where they are trained and will run.
         seed: of their training.
         say: told what is being done.
@@ -55,7 +57,7 @@ def ladder(
     above = top
     optim = Optim(**top.about.get("optim", DEFAULTS))
     stem_stride = stride_like(top, min(dataset.shape[1:]))
-    for number, target in enumerate(sizes(int(top.costs["params"]), smallest, assistants), 1):
+    for number, target in enumerate(sizes(int(top.costs["params"]), smallest, assistants, spacing), 1):
         architecture = assistant(target, dataset, stem_stride)
         if costs(architecture).params >= above.costs["params"]:
             raise ConfigError(
@@ -88,11 +90,16 @@ def stride_like(top: Teacher, side: int) -> int:
     return stride if side >= 4 * stride else 1
 
 
-def sizes(largest: int, smallest: int, assistants: int) -> list[int]:
-    """Parameter counts in geometric steps strictly between the two. Raises `ConfigError` when they leave no room."""
+def sizes(largest: int, smallest: int, assistants: int, spacing: str = "geometric") -> list[int]:
+    """Parameter counts in equal steps strictly between the two, "geometric" (of their logarithm) or "linear".
+
+    Raises `ConfigError` when they leave no room.
+    """
     if not 0 < smallest < largest:
         raise ConfigError("ladder.smallest", smallest, f"a parameter count below the teacher's {largest:,}")
     steps = assistants + 1
+    if spacing == "linear":
+        return [round(largest + (smallest - largest) * i / steps) for i in range(1, steps)]
     return [round(largest ** (1 - i / steps) * smallest ** (i / steps)) for i in range(1, steps)]
 
 

@@ -21,6 +21,7 @@ from autostudent.errors import AutostudentError
 from autostudent.space.architecture import Architecture
 
 KEPT_EVERY_S = 30.0  # a killed training of a teacher loses this much
+WALL = "wall"  # column of the ledger: seconds since the training began, waiting between calls left out
 
 Say = Callable[[str], None]
 
@@ -53,12 +54,12 @@ def train(
         say: told how far the training is, now and then.
 
     Returns:
-        (the network in eval mode, seconds spent by this call).
+        (the network in eval mode, seconds of training, those before a kill included as far as they were kept).
 
     Raises:
         Diverged: when the loss is not finite.
     """
-    started = time.perf_counter()
+    begun = time.perf_counter()
     job = Job(
         student=lambda s: build(architecture, s, dataset.mean, dataset.std),
         method=method,
@@ -73,17 +74,22 @@ def train(
         device=device,
     )
     fit = unfinished(job, progress) or Fit(job)
+    before = fit.seconds.get(WALL, 0.0)
     kept = time.perf_counter()
+
+    def spent() -> float:
+        return before + time.perf_counter() - begun
 
     def on_epoch(epoch: int) -> None:
         nonlocal kept
         if time.perf_counter() - kept > KEPT_EVERY_S:
+            fit.seconds[WALL] = spent()
             write_atomic(progress, fit.save())
             kept = time.perf_counter()
             say(f"epoch {epoch} of {optim.epochs}")
 
     fit.run(optim.epochs, on_epoch)
-    return fit.student.eval(), time.perf_counter() - started
+    return fit.student.eval(), spent()
 
 
 def unfinished(job: Job, progress: Path) -> Fit | None:

@@ -62,6 +62,7 @@ def test_a_live_view_in_a_terminal(settings: StudySettings) -> None:
     console = Console(file=StringIO(), force_terminal=True, width=100, highlight=False)
     with view(console, settings) as shown:
         assert isinstance(shown, LiveView)
+        shown(Event("segment", "student 4", trial(4, 3), 5, 24))  # looks at a store that is not there
         shown(Event("failed", "student 3: [diverged]: nan", replace(trial(3, 0), state=TrialState.FAIL), 5, 24))
         console.print(shown.render())
     text = console.file.getvalue()

@@ -1,10 +1,16 @@
 from __future__ import annotations
 
-import pytest
+import errno
+import os
 
+import pytest
+import torch
+
+from autostudent.distill.fit import Diverged
 from autostudent.records import Candidate, Cause, Result, Segment
 from autostudent.run.base import Feed, Runner
 from autostudent.run.inline import InlineRunner
+from autostudent.trial import cause_of
 
 
 class Counting:
@@ -68,6 +74,32 @@ def test_a_worker_that_cannot_be_made_is_tried_again_for_every_segment() -> None
     driver = Counting(3)
     InlineRunner().run(driver, broken)
     assert [r.failure.cause for r in driver.results if r.failure] == [Cause.OUT_OF_MEMORY] * 3
+
+
+@pytest.mark.parametrize(
+    ("error", "cause"),
+    [
+        (MemoryError(), Cause.OUT_OF_MEMORY),
+        (torch.OutOfMemoryError("Tried to allocate 2.00 GiB"), Cause.OUT_OF_MEMORY),
+        (RuntimeError("CUDA error: out of memory"), Cause.OUT_OF_MEMORY),
+        (
+            RuntimeError("[enforce fail at alloc_cpu.cpp] DefaultCPUAllocator: can't allocate memory"),
+            Cause.OUT_OF_MEMORY,
+        ),
+        (OSError(errno.ENOMEM, os.strerror(errno.ENOMEM)), Cause.OUT_OF_MEMORY),
+        (RuntimeError("shapes do not fit"), Cause.BUG),
+        (Diverged("the loss is nan"), Cause.DIVERGED),
+    ],
+)
+def test_errors_have_one_cause_wherever_they_are_caught(error: Exception, cause: Cause) -> None:
+    def broken() -> Echo:
+        raise error
+
+    assert cause_of(error) is cause
+    if cause is not Cause.DIVERGED:  # which only a training can be
+        driver = Counting(1)
+        InlineRunner().run(driver, broken)
+        assert driver.results[0].failure.cause is cause
 
 
 def test_a_driver_that_waits_is_asked_again_after_the_next_result() -> None:

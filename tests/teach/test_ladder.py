@@ -9,7 +9,8 @@ from autostudent.teach.ladder import assistant, ladder, sizes, stride_like
 from autostudent.teach.teachers import resolve
 
 
-def test_sizes_fall_geometrically():
+def test_sizes_fall_geometrically_or_linearly():
+    assert sizes(1_000, 100, 2, "linear") == [700, 400]
     assert sizes(1_000_000, 1_000, 2) == [100_000, 10_000]
     assert sizes(1_000_000, 10_000, 1) == [100_000]
     assert sizes(1_000, 10, 0) == []

@@ -1,4 +1,5 @@
 import pickle
+import time
 
 import pytest
 import torch
@@ -110,11 +111,14 @@ def test_a_killed_training_goes_on(digits, tmp_path, monkeypatch):
     def kill(text):
         if text.startswith("epoch 2"):
             raise KeyboardInterrupt
+        time.sleep(0.3)  # counts as training
 
     with pytest.raises(KeyboardInterrupt):
         training.train(graph, digits, method, (), optim, 3, device, file, kill)
     said = []
-    resumed, _ = training.train(graph, digits, method, (), optim, 3, device, file, said.append)
+    started = time.perf_counter()
+    resumed, seconds = training.train(graph, digits, method, (), optim, 3, device, file, said.append)
+    assert seconds > time.perf_counter() - started + 0.3
     assert said == ["epoch 3 of 4", "epoch 4 of 4"]
     for name, tensor in whole.state_dict().items():
         assert torch.equal(tensor, resumed.state_dict()[name]), name
