@@ -5,18 +5,27 @@
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from autostudent.bundle.export import export as export
+    from autostudent.bundle.student import load_student as load_student
     from autostudent.config import load_study as load_study
+    from autostudent.config.single import train_student as train_student
 
-__all__ = ["load_study"]
+__all__ = ["export", "load_student", "load_study", "train_student"]
+
+WHERE = {
+    "load_study": "config",
+    "train_student": "config.single",
+    "export": "bundle.export",
+    "load_student": "bundle.student",
+}
 
 
 def __getattr__(name: str) -> Any:
-    """Loads `load_study` when it is first asked for, so that importing a room of the package loads nothing else."""
-    if name == "load_study":
-        from autostudent.config import load_study
-
-        return load_study
+    """Loads a public function when it is first asked for: importing a room of the package loads nothing else."""
+    if name in WHERE:
+        return getattr(import_module(f"autostudent.{WHERE[name]}"), name)
     raise AttributeError(f"module 'autostudent' has no attribute {name!r}")

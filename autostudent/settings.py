@@ -41,6 +41,27 @@ class LadderSettings:
 
 
 @dataclass(frozen=True)
+class Roster:
+    """The names of a study's frozen teachers, by what a recipe may ask for, before any of them is made.
+
+    ``ladder``: the main teacher and the assistants below it, each taught by the next larger one, by falling capacity;
+    without a ladder the whole catalogue. ``flat``: assistants of the same sizes that the main teacher itself taught,
+    and that never saw the meta split. ``dense``: assistants each taught by all larger ones, after the main teacher.
+    ``sources``: other teachers that may stand in for the main one, with the id of the method that made them so
+    ("eskd", "teacher_sweet_spot"), or "".
+    """
+
+    ladder: tuple[str, ...] = ()
+    flat: tuple[str, ...] = ()
+    dense: tuple[str, ...] = ()
+    sources: Mapping[str, str] = field(default_factory=dict)
+
+    def family(self, name: str) -> tuple[str, ...]:
+        """The teachers of "chain", "flat" or "dense"."""
+        return {"chain": self.ladder, "flat": self.flat, "dense": self.dense}[name]
+
+
+@dataclass(frozen=True)
 class SpaceSettings:
     """Where students and recipes are searched: names in ``search_spaces/`` or paths of YAML files."""
 
@@ -135,6 +156,11 @@ class StudySettings:
         """Name of the teacher that reports compare with."""
         return next(iter(self.teachers))
 
+    @property
+    def roster(self) -> Roster:
+        """The frozen teachers that recipes choose from."""
+        return roster_of(self.teachers, self.ladder)
+
     def resolved(self) -> dict[str, Any]:
         """JSON mapping of everything that decides what the study finds, in the words of the study file.
 
@@ -147,6 +173,23 @@ class StudySettings:
         whole["teacher"] = self.teacher
         placeless: dict[str, Any] = json.loads(json.dumps(without_places(whole)))
         return placeless
+
+
+MADE_BY = {"early_stopped": "eskd", "sweet_spot": "teacher_sweet_spot"}
+"""Entries of a teacher that make it another one than its plain training gives, and the method they belong to."""
+
+
+def roster_of(teachers: Mapping[str, Mapping[str, Any]], ladder: LadderSettings | None) -> Roster:
+    """The roster of a catalogue of teachers and a ladder."""
+    made = {name: next((MADE_BY[key] for key in spec if key in MADE_BY), "") for name, spec in teachers.items()}
+    if ladder is None:
+        plain = tuple(name for name, by in made.items() if not by)
+        return Roster(plain, (), plain, {name: by for name, by in made.items() if by})
+    chain = tuple(f"ta{number}" for number in range(1, ladder.assistants + 1))
+    flat = tuple(f"flat{number}" for number in range(1, ladder.assistants + 1))
+    dense = (*chain[:1], *(f"dense{number}" for number in range(2, ladder.assistants + 1)))
+    others = {name: by for name, by in made.items() if name != ladder.of}
+    return Roster((ladder.of, *chain), flat, (ladder.of, *dense), others)
 
 
 def without_places(value: Any) -> Any:

@@ -19,7 +19,7 @@ from autostudent.distill.fit import Fit
 from autostudent.distill.job import Job
 from autostudent.distill.methods import METHODS
 from autostudent.distill.optim import Optim
-from autostudent.distill.recipe import read_recipe
+from autostudent.distill.recipe import Recipe, read_recipe
 from autostudent.driver import Event, StudyDriver, silent
 from autostudent.errors import ConfigError, StoreError
 from autostudent.problem import Catalogue, above_chance, make_problem, require_feasible, with_references
@@ -29,11 +29,9 @@ from autostudent.run.base import Runner
 from autostudent.settings import StudySettings
 from autostudent.space.space import Space, load_space
 from autostudent.store.store import Store
-from autostudent.teach.derived import Facts
+from autostudent.teach.catalogue import make_facts, make_teachers, require_meta, require_open
 from autostudent.teach.knowledge import Knowledge
-from autostudent.teach.ladder import ladder
 from autostudent.teach.teacher import Teacher
-from autostudent.teach.teachers import resolve
 from autostudent.trial import TrialSetup, TrialWorker, bank_of
 
 if TYPE_CHECKING:
@@ -41,6 +39,7 @@ if TYPE_CHECKING:
 
 Progress = Callable[[Event], None]
 STARTUP_S, OVERHEAD = 10.0, 1.3
+RECIPES = 1000  # random recipes that are looked at before anything is trained
 
 
 @dataclass(frozen=True)
@@ -134,25 +133,23 @@ class Study:
     # ---- preparation ------------------------------------------------------------------------------------------------
 
     def teachers(self, progress: Progress = silent) -> dict[str, Teacher]:
-        """The frozen teachers by falling capacity: the catalogue's, then the ladder's assistants."""
-        found: dict[str, Teacher] = {}
-
-        def say(text: str) -> None:
-            progress(Event("prepare", text))
-
-        for name, spec in self.settings.teachers.items():
-            found[name] = resolve(
-                name, spec, self.dataset, self.assets, device=self.device, seed=self.shared_seed, say=say
-            )
-        if self.settings.ladder is not None:
-            rungs = self.settings.ladder
-            smallest = rungs.smallest or int(min(probe.costs["params"] for probe in self.probes if probe.feasible))
-            top = found[rungs.of]
-            found |= ladder(
-                top, rungs.assistants, smallest, self.dataset, self.assets, spacing=rungs.spacing,
-                device=self.device, seed=self.shared_seed, say=say,
-            )  # fmt: skip
-        return found
+        """The frozen teachers: the catalogue's, then the ladder's assistants as far as recipes can ask for them."""
+        ladder = self.settings.ladder
+        wanted = {name for recipe in self.recipes for name in recipe.teachers} | {*self.settings.roster.ladder}
+        teachers = make_teachers(
+            self.settings.teachers,
+            ladder,
+            lambda: int(min(probe.costs["params"] for probe in self.probes if probe.feasible)),
+            wanted,
+            self.dataset,
+            self.assets,
+            device=self.device,
+            seed=self.shared_seed,
+            say=lambda text: progress(Event("prepare", text)),
+        )
+        stages = self.catalogue.architecture(self.drawn[0][0]).stages
+        require_open(self.recipes, teachers, [f"stage{number}" for number in range(1, len(stages) + 1)])
+        return teachers
 
     @property
     def seed(self) -> int:
@@ -172,8 +169,7 @@ class Study:
         teachers = self.teachers(progress)
         training = settings.training
         self.prepare_knowledge(teachers, self.shared_seed, runner, progress)
-        ladder = tuple(teachers[name] for name in self.ladder_names)
-        Facts(self.assets, self.dataset, tuple(teacher.key for teacher in ladder)).ensure(ladder)
+        make_facts(settings.roster, teachers, self.dataset, self.assets)
         main = teachers[settings.teacher]
         objectives = with_references(
             settings.objectives, self.probes, main.metrics["accuracy"], len(self.dataset.classes)
@@ -194,7 +190,7 @@ class Study:
             rungs=settings.budget.rungs,
             space=self.space,
             teachers={name: teacher.key for name, teacher in teachers.items()},
-            ladder=self.ladder_names,
+            roster=settings.roster,
             artifacts=str(self.assets.root),
             seed=self.shared_seed,
             owner=digest([settings.store, settings.study]),
@@ -213,26 +209,16 @@ class Study:
         """Raises for what can be known to be wrong before any training: GPUs, limits, recipes."""
         self.require_device()
         require_feasible(self.settings.objectives, self.probes)
-        self.check_recipes()
+        require_meta(self.recipes, self.dataset)
 
-    def check_recipes(self) -> None:
-        """Raises `ConfigError` when the recipe space asks for teachers that the study does not have."""
+    @cached_property
+    def recipes(self) -> list[Recipe]:
+        """The kinds of recipe that random draws give. Raises `ConfigError` for one that cannot be put together."""
         import numpy as np
 
         rng = np.random.default_rng((self.seed, 11))
-        for _ in range(200):
-            read_recipe(self.space.sample(rng), self.ladder_names)
-
-    @property
-    def ladder_names(self) -> tuple[str, ...]:
-        """Names of the frozen teachers that recipes choose from, by falling capacity, before any of them is made.
-
-        With a ladder these are the teacher it hangs from and its assistants, without one the whole catalogue.
-        """
-        rungs = self.settings.ladder
-        if rungs is None:
-            return tuple(self.settings.teachers)
-        return (rungs.of, *(f"ta{number}" for number in range(1, rungs.assistants + 1)))
+        found = [read_recipe(self.space.sample(rng), self.settings.roster) for _ in range(RECIPES)]
+        return list({(recipe.name, recipe.teachers, recipe.method.needs): recipe for recipe in found}.values())
 
     # ---- the search -------------------------------------------------------------------------------------------------
 
@@ -303,7 +289,7 @@ class Study:
 
     def label(self, candidate: Candidate) -> dict[str, Any]:
         """What the store shows of a candidate's recipe."""
-        recipe = read_recipe(candidate.config, self.ladder_names)
+        recipe = read_recipe(candidate.config, self.settings.roster)
         return {"method": recipe.name, "teachers": list(recipe.teachers)}
 
     # ---- answers ----------------------------------------------------------------------------------------------------

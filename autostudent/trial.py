@@ -31,10 +31,11 @@ from autostudent.errors import DataError, InvalidDraw, is_out_of_memory
 from autostudent.measure.predict import predict
 from autostudent.measure.quality import quality
 from autostudent.records import Candidate, Cause, Failure, Result, Segment
-from autostudent.settings import TrainingSettings
+from autostudent.settings import Roster, TrainingSettings
 from autostudent.space.architecture import Architecture, freeze
 from autostudent.space.space import Space
 from autostudent.teach.derived import Facts
+from autostudent.teach.ensemble import EnsembleWeights
 from autostudent.teach.knowledge import Knowledge
 from autostudent.teach.teacher import Teacher
 
@@ -46,8 +47,8 @@ class TrialSetup:
     """All that a worker process needs, as plain picklable data.
 
     ``teachers`` maps the names of the frozen teachers to their asset keys; the first is the teacher that reports
-    compare with. ``ladder`` names those that recipes choose from, by falling capacity. ``fingerprint`` is that of the
-    data the study was begun with. ``owner`` goes into every stored weight and checkpoint: studies that share a folder
+    compare with. ``roster`` says which of them recipes choose from. ``fingerprint`` is that of the data the study was
+    begun with. ``owner`` goes into every stored weight and checkpoint: studies that share a folder
     never share (and never delete) each other's files.
     """
 
@@ -58,11 +59,20 @@ class TrialSetup:
     rungs: tuple[int, ...]
     space: Space
     teachers: Mapping[str, str]
-    ladder: tuple[str, ...]
+    roster: Roster
     artifacts: str
     seed: int
     owner: str
     device: str = "cpu"
+
+    @property
+    def ladder(self) -> tuple[str, ...]:
+        """The main teacher and the chain of assistants below it."""
+        return self.roster.ladder
+
+    def keys(self, names: Sequence[str]) -> tuple[str, ...]:
+        """The asset keys of teachers, as far as they were made."""
+        return tuple(self.teachers[name] for name in names if name in self.teachers)
 
 
 def optim_of(recipe: Recipe, training: TrainingSettings, epochs: int) -> Optim:
@@ -123,8 +133,9 @@ class TrialWorker:
     @cached_property
     def facts(self) -> dict[str, Tensor]:
         """Per-sample facts about the teachers, as far as they were prepared."""
-        keys = tuple(self.setup.teachers[name] for name in self.setup.ladder)
-        return Facts(self.assets, self.dataset, keys).load()
+        setup, roster = self.setup, self.setup.roster
+        facts = Facts(self.assets, self.dataset, setup.keys(roster.ladder)).load()
+        return facts | EnsembleWeights(self.assets, self.dataset, setup.keys(roster.flat)).facts()
 
     @cached_property
     def teacher_logits(self) -> Tensor:
@@ -168,7 +179,7 @@ class TrialWorker:
 
     def job(self, architecture: Architecture, candidate: Candidate, replicate: int) -> Job:
         """The training that this candidate stands for."""
-        recipe = read_recipe(candidate.config, self.setup.ladder)
+        recipe = read_recipe(candidate.config, self.setup.roster)
         dataset = self.dataset
         return Job(
             student=lambda seed: build(architecture, seed, dataset.mean, dataset.std),

@@ -21,19 +21,19 @@ LAYERS = {
     "distill": 3, "measure": 3,
     "teach": 4,
     "trial": 5, "store": 5, "optuna_samplers": 5,
-    "run": 6, "report": 6, "export": 6, "driver": 6,
-    "study": 7, "verify": 7,
+    "run": 6, "report": 6, "single": 6, "driver": 6,
+    "study": 7, "verify": 7, "bundle": 7,
     "config": 8,
     "cli": 9,
     "__init__": 10, "__main__": 10,
     "testing": 10,
 }  # fmt: skip
 
-TORCH = {"build", "data", "distill", "teach", "measure", "trial", "run", "study", "verify", "export", "testing"}
+TORCH = {"build", "data", "distill", "teach", "measure", "trial", "single", "run", "study", "verify", "bundle", "testing"}
 VENDORS = {
     "torch": TORCH | {"propose"},
     "torchvision": {"data", "teach"},
-    "safetensors": {"distill", "teach", "trial", "export"},
+    "safetensors": {"distill", "teach", "trial", "bundle"},
     "botorch": {"propose"},
     "gpytorch": {"propose"},
     "linear_operator": {"propose"},
@@ -47,7 +47,7 @@ VENDORS = {
     "pydantic": {"config"},
     "typer": {"cli"},
     "rich": {"cli"},
-    "onnxruntime": {"export"},
+    "onnxruntime": {"bundle"},
 }
 NO_TORCH_IN = {"propose": {"base", "random", "evolution"}}
 
@@ -99,6 +99,7 @@ LIGHT = {
     "autostudent.propose": "torch ray botorch optuna",
     "autostudent.store.store": "torch ray botorch pandas sklearn",
     "autostudent.config": "torch ray botorch optuna pandas sklearn",
+    "autostudent.bundle.student": "ray botorch optuna pandas sklearn networkx scipy torchvision yaml pydantic",
     "autostudent.report.page": "torch ray botorch optuna sklearn",
     "autostudent.cli": "torch ray botorch optuna pandas sklearn plotly",
     "autostudent": "torch ray botorch optuna pandas sklearn",

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 
 import typer
 
-from autostudent.cli import catalogues, cluster, export, proving, queries, searching
+from autostudent.cli import catalogues, cluster, export, proving, queries, searching, single
 from autostudent.cli.shown import errors
 from autostudent.errors import AutostudentError
 
@@ -27,6 +27,7 @@ COMMANDS: tuple[Callable[..., None], ...] = (
     queries.best,
     queries.report,
     export.export,
+    single.distill,
     catalogues.methods,
     catalogues.spaces,
     queries.doctor,

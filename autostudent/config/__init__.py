@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from autostudent.config.checking import objectives, parse, teacher
+from autostudent.config.checking import like, objectives, parse, teacher
 from autostudent.config.entries import StudyEntry
 from autostudent.errors import ConfigError, unknown_name
 from autostudent.settings import (
@@ -149,7 +149,9 @@ def locate(path: str | Path, assignments: Sequence[str] = (), *, store: str | No
 def build(raw: Mapping[str, Any]) -> StudySettings:
     """The checked settings of a study given as a mapping (see `load_settings`)."""
     entry = parse(StudyEntry, raw)
-    teachers = {name: absolute(teacher(name, spec)) for name, spec in entry.teachers.items()}
+    teachers = {
+        name: absolute(teacher(name, like(name, spec, entry.teachers))) for name, spec in entry.teachers.items()
+    }
     if entry.ladder is not None and entry.ladder.of not in teachers:
         raise unknown_name("ladder.of", entry.ladder.of, teachers)
     url = placed(entry.store or default_store(entry.study))

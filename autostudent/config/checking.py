@@ -100,6 +100,17 @@ def teacher(name: str, spec: object) -> dict[str, Any]:
     raise ConfigError(path, shown(spec), f"one of {', '.join(TEACHERS)}")
 
 
+def like(name: str, spec: object, catalogue: Mapping[str, Any]) -> object:
+    """A teacher's spec over that of the teacher which its entry ``like`` names."""
+    if not isinstance(spec, Mapping) or "like" not in spec:
+        return spec
+    base = catalogue.get(str(spec["like"]))
+    if not isinstance(base, Mapping) or "resnet" not in base:
+        trained = [other for other, entry in catalogue.items() if isinstance(entry, Mapping) and "resnet" in entry]
+        raise unknown_name(f"teachers.{name}.like", str(spec["like"]), trained)
+    return {**base, **{key: value for key, value in spec.items() if key != "like"}}
+
+
 def objectives(entries: Mapping[str, Any]) -> tuple[Objective, ...]:
     """The objectives with the measured one first."""
     found = []

@@ -60,7 +60,7 @@ class DataEntry(Entry):
     limit: Amount | None = None
     validation: Amount | None = None
     test: Amount | None = None
-    meta: Amount | None = None
+    meta: Annotated[int | float, BeforeValidator(quantity), Field(ge=0)] | None = None
     augment: AugmentEntry | None = None
     seed: Annotated[int, BeforeValidator(not_bool), Field(ge=0)] | None = None
 
@@ -78,6 +78,21 @@ class ResNetEntry(Entry):
     stem_stride: Annotated[int, Field(ge=1, le=4)] | None = None
 
 
+class EarlyStoppedEntry(Entry):
+    """A share of the full training: its schedule compressed, or a checkpoint in the middle of it."""
+
+    share: Annotated[float, BeforeValidator(not_bool), Field(gt=0, lt=1)]
+    schedule: Annotated[str, Field(pattern="^(compressed|checkpoint)$")] = "compressed"
+
+
+class SweetSpotEntry(Entry):
+    """The teacher of this rank among those of a grid, by the quality of their responses."""
+
+    batch_sizes: list[Positive] = Field(min_length=1, max_length=8)
+    epochs: list[Positive] = Field(min_length=1, max_length=8)
+    rank: Annotated[Count, Field(ge=1, le=64)] = 1
+
+
 class TrainedTeacher(Entry):
     """Trained by the program, once."""
 
@@ -87,6 +102,15 @@ class TrainedTeacher(Entry):
     weight_decay: Annotated[float, BeforeValidator(not_bool), Field(ge=0)] | None = None
     batch_size: Positive | None = None
     smoothing: Share | None = None
+    seed: Annotated[int, BeforeValidator(not_bool), Field(ge=0)] | None = None
+    early_stopped: EarlyStoppedEntry | None = None
+    sweet_spot: SweetSpotEntry | None = None
+
+    @model_validator(mode="after")
+    def one_stop(self) -> TrainedTeacher:
+        if self.early_stopped is not None and self.sweet_spot is not None:
+            raise ValueError("either early_stopped or sweet_spot")
+        return self
 
 
 class TorchvisionTeacher(Entry):

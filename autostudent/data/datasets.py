@@ -39,6 +39,10 @@ class Part:
     def __len__(self) -> int:
         return len(self.y)
 
+    def at(self, places: Tensor) -> Part:
+        """The samples at ``places`` ``(k,)``."""
+        return Part(self.x[places], self.y[places], self.index[places])
+
 
 @dataclass(frozen=True)
 class Dataset:
@@ -58,6 +62,18 @@ class Dataset:
     def test(self) -> Part:
         """The held-out split, read when first asked for. The search must not look at it."""
         return self.read_test()
+
+    @cached_property
+    def without_meta(self) -> Part:
+        """What is left of ``train`` for those whom the meta split is to judge."""
+        keep = torch.ones(len(self.train), dtype=torch.bool)
+        keep[self.meta] = False
+        return self.train.at(keep.nonzero().flatten())
+
+    @cached_property
+    def held_out(self) -> Part:
+        """The pictures of the meta split."""
+        return self.train.at(self.meta)
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -106,7 +122,7 @@ def load(spec: Mapping[str, Any], seed: int = 0) -> Dataset:
 
     Args:
         spec: one source (``name``, ``npz``, ``images`` or ``torchvision``) and options: ``validation`` and ``test``
-            (share or count; ``test`` only where the source has none), ``meta`` (share of train, 0.1), ``limit``
+            (share or count; ``test`` only where the source has none), ``meta`` (share of train, 0.1, or 0), ``limit``
             (pictures kept for train and validation together), ``seed``, ``augment`` ({crop_pad, flip}), and those of
             the source (``size``, ``root``, ``download``, ``options``).
         seed: decides the cuts when the spec has no ``seed``.
@@ -133,7 +149,8 @@ def load(spec: Mapping[str, Any], seed: int = 0) -> Dataset:
         validation = whole(checked(raw.name, raw.validation, classes))
     train = part(x, y, places)
     require_all_classes(raw.name, train.y, classes)
-    meta, _ = cut("meta", spec.get("meta", 0.1), y[places], np.arange(len(places)), seed)
+    held = spec.get("meta", 0.1)
+    meta = cut("meta", held, y[places], np.arange(len(places)), seed)[0] if held != 0 else np.arange(0)
     read = raw.test
     shape = (x.shape[1], x.shape[2], x.shape[3])
     return Dataset(

@@ -61,6 +61,7 @@ class Method(ABC):
     """
 
     paper: ClassVar[Paper]
+    family: ClassVar[str] = "chain"  # which assistants it learns from where it takes several: see `settings.Roster`
 
     def __post_init__(self) -> None:
         for name, _, allowed in knobs(type(self)):
@@ -151,6 +152,15 @@ class Wrapper(Method):
             return ([self.see(view, state) for view in views] for views in probe.train(count))
 
         self.inner.adapt(dataclasses.replace(probe, train=train), inner_state(state))
+
+
+def require_one_teacher(wrapper: str, inner: Method) -> None:
+    """Raises `ConfigError` unless ``inner`` learns from one frozen teacher's logits and nothing else of it."""
+    needs = inner.needs
+    if needs.teachers[0] > 1 or needs.teachers[1] == 0 or needs.access not in ("probabilities", "logits"):
+        raise ConfigError(
+            f"{wrapper} over", type(inner).__name__, "a loss that learns from the logits of one frozen teacher"
+        )
 
 
 def inner_state(state: State) -> State:

@@ -1,9 +1,10 @@
 """From the flat configuration of a candidate to the method that teaches it: the factored recipe, put together.
 
-Questions that are answered apart: ``kd.loss`` (the loss), ``teach.scheme`` (who teaches), ``kd.curriculum`` (a learned
-temperature), ``kd.stop`` (when the teacher falls silent), ``optim.*`` (how the student is optimised). A hyperparameter
-of a method is looked for under ``<method id>.<name>`` and then under ``kd.<name>``, where methods share it; what is not
-given keeps the method's default.
+Questions that are answered apart: ``kd.loss`` (the loss), ``teach.scheme`` (who teaches: the main teacher, a rung of
+the ladder, an expert for each image, an ensemble of assistants, all), ``teach.source`` (another teacher in the main
+one's place), ``kd.curriculum`` (a learned temperature), ``kd.stop`` (when the teacher falls silent), ``optim.*`` (how
+the student is optimised). A hyperparameter of a method is looked for under ``<method id>.<name>`` and then under
+``kd.<name>``, where methods share it; what is not given keeps the method's default.
 """
 
 from __future__ import annotations
@@ -16,11 +17,14 @@ from autostudent.distill.method import Method, Paper, Wrapper, knobs
 from autostudent.distill.methods import METHODS, find_method, method_id
 from autostudent.errors import ConfigError, unknown_name
 from autostudent.records import Value
+from autostudent.settings import Roster
 
-SCHEMES = {"single": None, "ladder": "takd", "experts": "ces_kd", "all": None}
+SCHEMES = {"single": None, "ladder": "takd", "experts": "ces_kd", "ensemble": "ta_ensemble", "all": None}
 CURRICULA = {"fixed": None, "ctkd": "ctkd"}
+FULL = "full"  # the value of teach.source that is no other teacher
 OPTIM = {"optim.lr": 0.1, "optim.weight_decay": 5e-4, "optim.smoothing": 0.0}
-QUESTIONS = ("kd.loss", "kd.curriculum", "kd.stop", "teach.scheme", "teach.rung")
+QUESTIONS = ("kd.loss", "kd.curriculum", "kd.stop", "teach.scheme", "teach.rung", "teach.source")
+QUIET = ("takd", "ces_kd", "ta_ensemble", "teacher_sweet_spot")  # do not repeat that their loss is plain ``kd``
 
 
 @dataclass(frozen=True)
@@ -53,39 +57,40 @@ def layers(method: Method) -> list[Method]:
 
 
 def label(method: Method) -> str:
-    """The derived name: ids from the outside in; the ladder schemes do not repeat that their loss is plain ``kd``."""
+    """The derived name: ids from the outside in; who teaches does not repeat that the loss is plain ``kd``."""
     if not isinstance(method, Wrapper):
         return method_id(method)
     own, inner = method_id(method), label(method.inner)
-    return own if own in ("takd", "ces_kd") and inner == "kd" else f"{own}({inner})"
+    return own if own in QUIET and inner == "kd" else f"{own}({inner})"
 
 
-def read_recipe(config: Mapping[str, Value], ladder: Sequence[str]) -> Recipe:
+def read_recipe(config: Mapping[str, Value], roster: Roster) -> Recipe:
     """The recipe that ``config`` stands for; entries about the student are left alone.
 
     Args:
         config: active parameters of a candidate, by dotted name.
-        ladder: names of the study's frozen teachers by falling capacity, the main teacher first, then its assistants.
+        roster: the study's frozen teachers.
 
     Raises:
         ConfigError: for an unknown method or hyperparameter, a value out of range, or parts that do not go together.
     """
     reader = _Reader(config)
     method = reader.make(str(config.get("kd.loss", "none")), "kd.loss")
-    method, teachers = _who_teaches(reader, method, tuple(ladder))
+    method, teachers = _who_teaches(reader, method, roster)
     curriculum = str(config.get("kd.curriculum", "fixed"))
     if curriculum not in CURRICULA:
         raise unknown_name("kd.curriculum", curriculum, CURRICULA)
     if CURRICULA[curriculum]:
         method = reader.make("ctkd", "kd.curriculum", inner=method)
-    if float(config.get("kd.stop", 1.0)) < 1.0:
-        method = reader.make("eskd", "kd.stop", inner=method)
+    stop = float(config.get("kd.stop", 1.0))
+    if stop < 1.0 or roster.sources.get(str(config.get("teach.source", FULL))) == "eskd":
+        method = reader.make("eskd", "kd.stop", inner=method, stop=stop)
     reader.finish()
     optim = {name.removeprefix("optim."): float(config.get(name, default)) for name, default in OPTIM.items()}
     return Recipe(label(method), method, teachers, **optim)
 
 
-def _who_teaches(reader: _Reader, loss: Method, ladder: tuple[str, ...]) -> tuple[Method, tuple[str, ...]]:
+def _who_teaches(reader: _Reader, loss: Method, roster: Roster) -> tuple[Method, tuple[str, ...]]:
     """The loss under the teaching scheme, and the teachers' names."""
     config, (least, most) = reader.config, loss.needs.teachers
     scheme = str(config.get("teach.scheme", "single" if least <= 1 else "all"))
@@ -93,34 +98,101 @@ def _who_teaches(reader: _Reader, loss: Method, ladder: tuple[str, ...]) -> tupl
         raise unknown_name("teach.scheme", scheme, SCHEMES)
     name = method_id(loss)
     if most == 0:
-        if "teach.scheme" in config:
-            raise ConfigError("teach.scheme", scheme, f"nothing: the loss {name} has no frozen teacher")
+        for key in ("teach.scheme", "teach.source", *(("kd.stop",) if name == "none" else ())):
+            if key in config:
+                raise ConfigError(key, config[key], f"nothing: the loss {name} has no frozen teacher")
         return loss, ()
-    if not ladder:
+    if not roster.ladder:
         raise ConfigError("kd.loss", name, "a loss without a teacher: the study has none")
-    if scheme == "ladder":
-        rung = int(config.get("teach.rung", 1))
-        if not 1 <= rung < len(ladder):
-            raise ConfigError("teach.rung", rung, _assistants(len(ladder) - 1))
-        chosen: tuple[str, ...] = (ladder[rung],)
-    elif scheme == "single":
-        chosen = ladder[:1]
+    source = str(config.get("teach.source", FULL))
+    if source != FULL and scheme != "single":
+        raise ConfigError(
+            "teach.source", source, f"nothing with the scheme {scheme}: it stands in for a single teacher"
+        )
+    if "teach.rung" in config and scheme != "ladder":
+        raise ConfigError(
+            "teach.rung", config["teach.rung"], f"nothing with the scheme {scheme}: it names a rung of the ladder"
+        )
+    wrapper = SCHEMES[scheme]
+    if scheme == "single":
+        chosen: tuple[str, ...] = (_source(source, roster),)
+        wrapper = roster.sources.get(source) if roster.sources.get(source) != "eskd" else None
+    elif scheme == "ladder":
+        chosen = (_rung(config, roster.ladder),)
     else:
-        if scheme == "experts" and len(ladder) < 2:
-            raise ConfigError("teach.scheme", scheme, _assistants(0))
-        chosen = ladder
-    handed = 1 if scheme == "experts" else len(chosen)
+        family = loss.family if wrapper is None else METHODS[wrapper].family
+        chosen = roster.family(family)
+        if wrapper is not None and len(chosen) < 2:
+            flat = family == "flat"
+            raise ConfigError("teach.scheme", scheme, _assistants(len(chosen) - (not flat), 2 if flat else 1))
+    handed = 1 if wrapper is not None else len(chosen)
     if handed < least or (most is not None and handed > most):
         allowed = f"exactly {least}" if least == most else f"at least {least}"
         raise ConfigError("teach.scheme", scheme, f"a scheme that gives {name} {allowed} teachers, not {handed}")
-    wrapper = SCHEMES[scheme]
     return (reader.make(wrapper, "teach.scheme", inner=loss) if wrapper else loss), chosen
 
 
-def _assistants(count: int) -> str:
-    if count == 0:
-        return "no ladder scheme, because the study has no assistants; add `ladder: {of: …, assistants: 2}` to it"
+def _source(name: str, roster: Roster) -> str:
+    """The teacher that ``teach.source`` names."""
+    if name == FULL:
+        return roster.ladder[0]
+    if name not in roster.sources:
+        known = ", ".join((FULL, *roster.sources))
+        raise ConfigError("teach.source", name, f"one of: {known}; add {name} to the study's teachers, or narrow it")
+    return name
+
+
+def _rung(config: Mapping[str, Value], ladder: Sequence[str]) -> str:
+    """The teacher on the rung that the recipe asks for."""
+    rung = int(config.get("teach.rung", 1))
+    if not 1 <= rung < len(ladder):
+        raise ConfigError("teach.rung", rung, _assistants(len(ladder) - 1))
+    return ladder[rung]
+
+
+def _assistants(count: int, least: int = 1) -> str:
+    if count < least:
+        few = "no assistants" if count == 0 else f"{count} assistant"
+        return f"no ladder scheme, because the study has {few}; add `ladder: {{of: …, assistants: 2}}` to it"
     return f"1 to {count}, the study's assistants; raise ladder.assistants or narrow teach.rung in the recipe's space"
+
+
+WORDS: dict[str, dict[str, Value]] = {
+    "takd": {"teach.scheme": "ladder"},
+    "ces_kd": {"teach.scheme": "experts"},
+    "ta_ensemble": {"teach.scheme": "ensemble"},
+    "ctkd": {"kd.curriculum": "ctkd"},
+    "eskd": {"kd.stop": 0.6},
+}
+"""What a wrapper's id stands for in a configuration."""
+
+
+def recipe_config(name: str, roster: Roster) -> dict[str, Value]:
+    """The configuration behind a derived name: "dkd", "takd", "ctkd(ces_kd(dkd))"; `read_recipe` is the way back.
+
+    Raises:
+        ConfigError: for an unknown id, or wrappers in an order in which they are never put together.
+    """
+    *outer, loss = [part.strip() for part in name.rstrip(") ").split("(")]
+    if issubclass(find_method("method", loss), Wrapper):
+        outer, loss = [*outer, loss], "kd"
+    config: dict[str, Value] = {"kd.loss": loss}
+    for part in outer:
+        if part == "teacher_sweet_spot":
+            best = next((source for source, by in roster.sources.items() if by == part), None)
+            if best is None:
+                raise ConfigError("method", part, "a study with a teacher that has sweet_spot: {…}; this one has none")
+            config["teach.source"] = best
+        elif part in WORDS:
+            config |= WORDS[part]
+        else:
+            find_method("method", part)
+            raise ConfigError("method", name, f"a wrapper around {loss}; {part} is a loss")
+    built = label(read_recipe(config, roster).method)
+    wanted = "(".join([*outer, loss]) + ")" * len(outer)
+    if built.replace("(kd)", "") != wanted.replace("(kd)", ""):
+        raise ConfigError("method", name, f"{built}, the order in which the parts are put together")
+    return config
 
 
 class _Reader:
@@ -142,7 +214,7 @@ class _Reader:
         given: dict[str, Any] = {}
         for knob, default, _ in knobs(cls):
             for entry in (f"{name}.{knob}", f"kd.{knob}"):
-                if entry in self.config:
+                if entry in self.config and knob not in parts:
                     given[knob] = _typed(self.config[entry], default)
                     self.used.add(entry)
                     break

@@ -9,6 +9,7 @@ from __future__ import annotations
 import io
 import logging
 import re
+import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import partial
@@ -43,9 +44,10 @@ class Map(Protocol):
 
 @dataclass(frozen=True)
 class Knowledge:
-    """A teacher's logits on a bank. ``paths``: the file of each view."""
+    """A teacher's logits on a bank. ``paths``: the file of each view. ``seconds``: what it took to compute them."""
 
     paths: tuple[Path, ...]
+    seconds: float = 0.0
 
     def logits(self, view: int) -> np.ndarray:
         """``(N, C)`` of one view, memory-mapped. Raises `IndexError` outside the bank."""
@@ -62,7 +64,7 @@ class Knowledge:
             raise AssetError(
                 f"{entry.folder} has files that are missing or altered; run the study again to rebuild them"
             )
-        return cls(tuple(found[number] for number in range(bank.views)))
+        return cls(tuple(found[number] for number in range(bank.views)), float(entry.manifest().get("seconds", 0.0)))
 
     @classmethod
     def ensure(
@@ -85,13 +87,14 @@ class Knowledge:
         missing = [number for number in range(bank.views) if number not in there]
         if entry.complete and missing:
             log.warning("knowledge of %s: %d altered or missing views are computed anew", teacher.name, len(missing))
+        started = time.perf_counter()
         if missing:
             size = max(1, -(-CHUNK // len(bank.x)))
             chunks = [missing[start : start + size] for start in range(0, len(missing), size)]
             for _ in map(partial(write_views, teacher, bank, dtype, str(entry.folder)), chunks):
                 pass
         if missing or not entry.complete:
-            commit(entry, teacher, bank, dtype)
+            commit(entry, teacher, bank, dtype, time.perf_counter() - started)
         knowledge = cls.open(assets, teacher.key, bank, dtype)
         knowledge.compare(teacher, bank)
         return knowledge
@@ -138,7 +141,7 @@ def whole_files(folder: Path, remove: bool = False) -> dict[int, Path]:
     return found
 
 
-def commit(entry: Entry, teacher: Teacher, bank: ViewBank, dtype: str) -> None:
-    """Writes the manifest."""
+def commit(entry: Entry, teacher: Teacher, bank: ViewBank, dtype: str, seconds: float) -> None:
+    """Writes the manifest; ``seconds`` are those of the views that were missing."""
     about = {"teacher": teacher.key, "bank": bank.address, "views": bank.views, "dtype": dtype, "code": CODE}
-    entry.commit({}, about)
+    entry.commit({}, {**about, "seconds": seconds})

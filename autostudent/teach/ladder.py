@@ -1,7 +1,10 @@
-"""The study's ladder of teacher assistants: sizes on a fixed grid, each taught by the next larger, made once.
+"""The study's ladder of teacher assistants: sizes on a fixed grid, made once.
 
-Mirzadeh et al. 2020, arXiv 1902.03393. A student's recipe chooses rungs; it never trains one. Sizes do not depend on
-any student, so the ladder is shared by all trials and, through its keys, by all studies that ask for the same one.
+Three families of the same sizes: in the chain each is taught by the next larger one (Mirzadeh et al. 2020, arXiv
+1902.03393), in the dense family by all larger ones (Son et al. 2021, arXiv 2009.08825), in the flat one by the main
+teacher (Ganta et al. 2022, arXiv 2206.12005), without the meta split, on which an ensemble of them is weighted. A
+student's recipe chooses family and rungs; it never trains one. Sizes do not depend on any student, so the ladder is
+shared by all trials and, through its keys, by all studies that ask for the same one.
 """
 
 from __future__ import annotations
@@ -32,6 +35,7 @@ def ladder(
     dataset: Dataset,
     assets: Assets,
     *,
+    family: str = "chain",
     spacing: str = "geometric",
     device: str = "cpu",
     seed: int = 0,
@@ -39,12 +43,15 @@ def ladder(
 ) -> dict[str, Teacher]:
     """Makes or finds the assistants below ``top``, by falling size under the names "ta1", "ta2", …
 
+    Those of the family "flat" are "flat1", …, of "dense" "ta1" (which the chain has too), "dense2", …
+
     Args:
         top: the teacher that the first assistant learns from.
         assistants: how many.
         smallest: parameters of the smallest student, to which the sizes lead without reaching it.
         dataset: what they learn and are measured on.
         assets: where they are kept.
+        family: "chain", "flat" or "dense".
         spacing: of their sizes, "geometric" or "linear".
         device: where they are trained and will run.
         seed: of their training.
@@ -54,34 +61,37 @@ def ladder(
         ConfigError: when there is no room for them between teacher and smallest student.
     """
     made: dict[str, Teacher] = {}
-    above = top
     optim = Optim(**top.about.get("optim", DEFAULTS))
     stem_stride = stride_like(top, min(dataset.shape[1:]))
-    for number, target in enumerate(sizes(int(top.costs["params"]), smallest, assistants, spacing), 1):
+    largest = top.costs["params"]
+    for number, target in enumerate(sizes(int(largest), smallest, assistants, spacing), 1):
         architecture = assistant(target, dataset, stem_stride)
-        if costs(architecture).params >= above.costs["params"]:
+        if costs(architecture).params >= largest:
             raise ConfigError(
                 "ladder.assistants", assistants, f"fewer steps from {top.name}'s {top.costs['params']:,.0f} parameters"
             )
-        above = trained(
-            f"ta{number}",
+        parents = {"chain": (top, *made.values())[-1:], "flat": (top,), "dense": (top, *made.values())}[family]
+        name = f"{'ta' if family == 'chain' or (family == 'dense' and number == 1) else family}{number}"
+        made[name] = trained(
+            name,
             architecture,
             dataset,
             assets,
             optim,
-            method=recipe(),
-            parents=(above,),
+            method=recipe(len(parents)),
+            parents=parents,
             device=device,
             seed=seed,
             say=say,
+            held_out=family == "flat",
         )
-        made[above.name] = above
+        largest = made[name].costs["params"]
     return made
 
 
-def recipe() -> Method:
-    """How an assistant learns from the network above it."""
-    return METHODS["kd"](temperature=TEMPERATURE, weight=WEIGHT)  # type: ignore[call-arg]
+def recipe(parents: int = 1) -> Method:
+    """How an assistant learns from the networks above it."""
+    return METHODS["kd" if parents == 1 else "dgkd"](temperature=TEMPERATURE, weight=WEIGHT)  # type: ignore[call-arg]
 
 
 def stride_like(top: Teacher, side: int) -> int:

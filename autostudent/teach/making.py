@@ -25,7 +25,7 @@ from autostudent.space.architecture import Architecture
 from autostudent.space.cost import costs
 from autostudent.teach.origin import blank, network_origin
 from autostudent.teach.teacher import WEIGHTS, Teacher, inner, live
-from autostudent.teach.training import Say, silent, train
+from autostudent.teach.training import Keep, Say, silent, train
 from autostudent.teach.weights import load_state, pack_state, read_state
 
 CODE = 1  # a change of how teachers are made or measured must change this number: it is part of their key
@@ -45,34 +45,94 @@ def trained(
     device: torch.device | str = "cpu",
     seed: int = 0,
     say: Say = silent,
+    held_out: bool = False,
 ) -> Teacher:
-    """Makes or finds a network that learns from labels, or from ``parents`` by ``method``."""
+    """Makes or finds a network that learns from labels, or from ``parents`` by ``method``.
+
+    ``held_out``: it never sees the meta split.
+    """
     method = method or METHODS["none"]()
     origin = network_origin(architecture, dataset.mean, dataset.std)
-    key = digest(
-        {
-            "code": CODE,
-            "graph": architecture.fingerprint,
-            "data": dataset.fingerprint,
-            "augment": dataset.augment.__dict__,
-            "optim": dataclasses.asdict(optim),
-            "method": repr(method),
-            "parents": [parent.key for parent in parents],
-            "seed": seed,
-        }
-    )
+    key = digest(asked(architecture, dataset, optim, method, parents, seed, held_out))
     entry = assets.entry("teachers", key)
     if not entry.complete:
         say(f"training {name}: {int(costs(architecture).params):,} parameters, {optim.epochs} epochs")
         progress = entry.folder / ".training"
         sources = tuple(live(parent) for parent in parents)
         device = torch.device(device)
-        module, seconds = train(architecture, dataset, method, sources, optim, seed, device, progress, say)
+        module, seconds = train(
+            architecture, dataset, method, sources, optim, seed, device, progress, say, held_out=held_out
+        )
         about = {"optim": dataclasses.asdict(optim), "parents": [parent.key for parent in parents], "seed": seed}
-        exact = {key: float(value) for key, value in costs(architecture).as_dict().items()}
-        keep(entry, name, module, origin, exact, seconds, dataset, device, about)
+        keep(entry, name, module, origin, exact(architecture), seconds, dataset, device, about)
         progress.unlink(missing_ok=True)
     return Teacher.load(name, key, assets, device)
+
+
+def trained_until(
+    names: Mapping[int, str],
+    architecture: Architecture,
+    dataset: Dataset,
+    assets: Assets,
+    optim: Optim,
+    *,
+    device: torch.device | str = "cpu",
+    seed: int = 0,
+    say: Say = silent,
+    held_out: bool = False,
+) -> dict[int, Teacher]:
+    """Makes or finds one training's network as it stood after some epochs, in the middle of its schedule.
+
+    ``names`` are those of the teachers by epoch. All come from one training, which ends at the last of them.
+    """
+    whole, method = torch.device(device), METHODS["none"]()
+    origin = network_origin(architecture, dataset.mean, dataset.std)
+    about = {"optim": dataclasses.asdict(optim), "parents": [], "seed": seed}
+    plain = asked(architecture, dataset, optim, method, (), seed, held_out)
+    keys = {epoch: digest({**plain, "until": epoch}) for epoch in names}
+    entries = {epoch: assets.entry("teachers", key) for epoch, key in keys.items()}
+    missing = [epoch for epoch, entry in entries.items() if not entry.complete]
+    if missing:
+        say(f"training {names[missing[-1]]}: {int(costs(architecture).params):,} parameters, {max(missing)} epochs")
+
+        def keeper(epoch: int) -> Keep:
+            return lambda module, seconds: keep(
+                entries[epoch], names[epoch], module, origin, exact(architecture), seconds, dataset, whole, about
+            )
+
+        stops = {epoch: keeper(epoch) for epoch in missing}
+        progress = entries[max(missing)].folder / ".training"
+        train(architecture, dataset, method, (), optim, seed, whole, progress, say, held_out=held_out, stops=stops)
+        progress.unlink(missing_ok=True)
+    return {epoch: Teacher.load(name, keys[epoch], assets, device) for epoch, name in names.items()}
+
+
+def asked(
+    architecture: Architecture,
+    dataset: Dataset,
+    optim: Optim,
+    method: Method,
+    parents: tuple[Teacher, ...],
+    seed: int,
+    held_out: bool,
+) -> dict[str, Any]:
+    """Everything that decides what a training gives: what its key is the digest of."""
+    return {
+        "code": CODE,
+        "graph": architecture.fingerprint,
+        "data": dataset.fingerprint,
+        "augment": dataset.augment.__dict__,
+        "optim": dataclasses.asdict(optim),
+        "method": repr(method),
+        "parents": [parent.key for parent in parents],
+        "seed": seed,
+        **({"held_out": True} if held_out else {}),
+    }
+
+
+def exact(architecture: Architecture) -> dict[str, float]:
+    """The costs of a graph as a teacher keeps them."""
+    return {key: float(value) for key, value in costs(architecture).as_dict().items()}
 
 
 def brought(
@@ -102,8 +162,8 @@ def brought(
         require_classes(name, module, dataset)
         shape = dataset.train.x.new_zeros((1, *dataset.shape), dtype=torch.float32)
         module.eval()
-        exact = measured_costs(module, shape)
-        keep(entry, name, module, origin, exact, 0.0, dataset, torch.device(device), {})
+        measured = measured_costs(module, shape)
+        keep(entry, name, module, origin, measured, 0.0, dataset, torch.device(device), {})
     teacher = Teacher.load(name, key, assets, device)
     if teacher.metrics["accuracy"] < NEAR_CHANCE / len(dataset.classes):
         say(
@@ -138,7 +198,7 @@ def keep(
     name: str,
     module: nn.Module,
     origin: Mapping[str, Any],
-    exact: Mapping[str, float],
+    costs: Mapping[str, float],
     seconds: float,
     dataset: Dataset,
     device: torch.device,
@@ -154,7 +214,7 @@ def keep(
             "origin": dict(origin),
             "classes": len(dataset.classes),
             "metrics": quality(logits, dataset.validation.y),
-            "costs": dict(exact),
+            "costs": dict(costs),
             "seconds": seconds,
             **about,
         },

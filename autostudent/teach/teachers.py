@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -15,8 +16,9 @@ from autostudent.distill.optim import Optim
 from autostudent.errors import ConfigError, TeacherError, unknown_name
 from autostudent.space.architecture import Architecture
 from autostudent.space.resnet import resnet
-from autostudent.teach.making import DEFAULTS, brought, trained
+from autostudent.teach.making import DEFAULTS, brought, trained, trained_until
 from autostudent.teach.origin import network_origin, normalisation, plugin_origin, torchvision_origin
+from autostudent.teach.sweet_spot import sweet_spot
 from autostudent.teach.teacher import Teacher
 from autostudent.teach.training import Say, silent
 
@@ -24,8 +26,9 @@ __all__ = ["Teacher", "resolve"]
 
 KINDS = ("resnet", "torchvision", "checkpoint", "plugin")
 OPTIM = ("epochs", "lr", "weight_decay", "batch_size", "smoothing")
+SCHEDULES = ("compressed", "checkpoint")
 ALLOWED = {
-    "resnet": ("resnet", *OPTIM),
+    "resnet": ("resnet", *OPTIM, "seed", "early_stopped", "sweet_spot"),
     "torchvision": ("torchvision", "weights", "normalize", "resize", "taps"),
     "checkpoint": ("checkpoint", "architecture", "resnet", "normalize"),
 }
@@ -44,7 +47,8 @@ def resolve(
 
     Args:
         name: in the catalogue.
-        spec: ``{resnet: {depth, width, stem_stride}, epochs, lr, weight_decay, batch_size, smoothing}``, trained here;
+        spec: ``{resnet: {depth, width, stem_stride}, epochs, lr, weight_decay, batch_size, smoothing, seed}``, trained
+            here, perhaps with ``early_stopped: {share, schedule}`` or ``sweet_spot: {batch_sizes, epochs, rank}``;
             ``{torchvision: NAME, weights: FILE, normalize, resize, taps}``; ``{checkpoint: FILE, architecture: FILE or
             resnet: {…}, normalize}``; ``{plugin: NAME, …}``.
         dataset: teachers learn on its train split and are measured on its validation split.
@@ -60,7 +64,18 @@ def resolve(
     kind = check_spec(name, spec)
     if kind == "resnet":
         architecture = named_resnet(f"teachers.{name}.resnet", spec["resnet"], dataset)
-        return trained(name, architecture, dataset, assets, read_optim(name, spec), device=device, seed=seed, say=say)
+        seed += int(spec.get("seed", 0))
+        optim = read_optim(name, spec)
+        if "sweet_spot" in spec:
+            if len(dataset.meta) == 0:
+                raise ConfigError(
+                    "data.meta", 0, f"a share above 0: teachers.{name}.sweet_spot is judged on a meta split"
+                )
+            grid = {"rank": 1, **spec["sweet_spot"]}
+            return sweet_spot(name, architecture, dataset, assets, optim, grid, device=device, seed=seed, say=say)
+        if "early_stopped" in spec:
+            return early_stopped(name, architecture, dataset, assets, optim, spec["early_stopped"], device, seed, say)
+        return trained(name, architecture, dataset, assets, optim, device=device, seed=seed, say=say)
     if kind == "plugin":
         return brought(name, plugin_origin(spec, dataset), None, dataset, assets, device, say=say)
     if kind == "torchvision":
@@ -82,6 +97,31 @@ def check_spec(name: str, spec: Mapping[str, Any]) -> str:
         if key not in ALLOWED[kind]:
             raise unknown_name(f"teachers.{name}", str(key), ALLOWED[kind])
     return kind
+
+
+def early_stopped(
+    name: str,
+    architecture: Architecture,
+    dataset: Dataset,
+    assets: Assets,
+    optim: Optim,
+    stop: Mapping[str, Any],
+    device: torch.device | str,
+    seed: int,
+    say: Say,
+) -> Teacher:
+    """A teacher that was trained less than it could be (Cho, Hariharan 2019, arXiv 1910.01348).
+
+    ``stop``: ``{share: 0.25, schedule: compressed}``. "compressed": the whole schedule in that share of the epochs;
+    "checkpoint": the network as it stands after that share of the full training, its learning rate still high.
+    """
+    epoch = max(1, round(float(stop["share"]) * optim.epochs))
+    if stop.get("schedule", SCHEDULES[0]) == "checkpoint":
+        return trained_until({epoch: name}, architecture, dataset, assets, optim, device=device, seed=seed, say=say)[
+            epoch
+        ]
+    shorter = dataclasses.replace(optim, epochs=epoch)
+    return trained(name, architecture, dataset, assets, shorter, device=device, seed=seed, say=say)
 
 
 def read_optim(name: str, spec: Mapping[str, Any]) -> Optim:

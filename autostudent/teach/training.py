@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import torch
@@ -24,6 +25,7 @@ KEPT_EVERY_S = 30.0  # a killed training of a teacher loses this much
 WALL = "wall"  # column of the ledger: seconds since the training began, waiting between calls left out
 
 Say = Callable[[str], None]
+Keep = Callable[[nn.Module, float], None]  # takes a network in eval mode, and the seconds spent so far
 
 
 def silent(text: str) -> None:
@@ -40,8 +42,11 @@ def train(
     device: torch.device,
     progress: Path,
     say: Say = silent,
+    *,
+    held_out: bool = False,
+    stops: Mapping[int, Keep] | None = None,
 ) -> tuple[nn.Module, float]:
-    """Trains a network over as many views as it has epochs.
+    """Trains a network over as many views as it has epochs, to the end or to the last of ``stops``.
 
     Args:
         architecture: what to train.
@@ -52,6 +57,8 @@ def train(
         device: where.
         progress: a file for the state of an unfinished training; one that is there is gone on with.
         say: told how far the training is, now and then.
+        held_out: the meta split is left out of training, so that it can judge the network.
+        stops: what is done with the network as it stands after so many epochs, its learning rate still high.
 
     Returns:
         (the network in eval mode, seconds of training, those before a kill included as far as they were kept).
@@ -60,35 +67,40 @@ def train(
         Diverged: when the loss is not finite.
     """
     begun = time.perf_counter()
+    part = dataset.without_meta if held_out else dataset.train
     job = Job(
         student=lambda s: build(architecture, s, dataset.mean, dataset.std),
         method=method,
         sources=sources,
-        bank=ViewBank(dataset.train.x, optim.epochs, seed, dataset.augment),
-        labels=dataset.train.y,
+        bank=ViewBank(part.x, optim.epochs, seed, dataset.augment),
+        labels=part.y,
         classes=len(dataset.classes),
         optim=optim,
         seed=seed,
         images=images,
-        meta=dataset.meta,
+        meta=None if held_out else dataset.meta,
         device=device,
     )
     fit = unfinished(job, progress) or Fit(job)
     before = fit.seconds.get(WALL, 0.0)
     kept = time.perf_counter()
 
+    stops = stops or {}
+
     def spent() -> float:
         return before + time.perf_counter() - begun
 
     def on_epoch(epoch: int) -> None:
         nonlocal kept
+        if epoch in stops:
+            stops[epoch](copy.deepcopy(fit.student).eval(), spent())
         if time.perf_counter() - kept > KEPT_EVERY_S:
             fit.seconds[WALL] = spent()
             write_atomic(progress, fit.save())
             kept = time.perf_counter()
             say(f"epoch {epoch} of {optim.epochs}")
 
-    fit.run(optim.epochs, on_epoch)
+    fit.run(max(stops, default=optim.epochs), on_epoch)
     return fit.student.eval(), spent()
 
 

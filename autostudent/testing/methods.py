@@ -25,13 +25,15 @@ from autostudent.distill.method import Method, Wrapper, knobs
 from autostudent.distill.methods.ces_kd import CESKD
 from autostudent.distill.methods.ctkd import CTKD
 from autostudent.distill.methods.eskd import ESKD
+from autostudent.distill.methods.ta_ensemble import TAEnsemble
 from autostudent.distill.methods.takd import TAKD
+from autostudent.distill.methods.teacher_sweet_spot import TeacherSweetSpot
 from autostudent.distill.types import Batch, NetworkInfo, Output, Spec, State, View
 from autostudent.errors import ConfigError
-from autostudent.testing.toys import ToyNet, toy_job
+from autostudent.testing.toys import ToyNet, toy_job, toy_weights
 
 BATCH, CLASSES, MAP = 12, 5, 4
-WRAPPERS: tuple[type[Wrapper], ...] = (TAKD, CESKD, CTKD, ESKD)
+WRAPPERS: tuple[type[Wrapper], ...] = (TAKD, CESKD, TAEnsemble, TeacherSweetSpot, CTKD, ESKD)
 
 
 @dataclass(frozen=True)
@@ -108,6 +110,7 @@ def toy_view(
     every = {
         "difficulty": torch.arange(BATCH) / (BATCH - 1),
         "ladder_agreement": torch.arange(BATCH) % max(len(sources), 1),
+        **toy_weights(BATCH, len(sources)),
     }
     return View(
         Batch(torch.zeros(BATCH, 1, 2, 2), target, torch.arange(BATCH), 0),

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from autostudent.distill.job import Job, Source, network_info
 from autostudent.distill.method import Method
+from autostudent.distill.methods.ta_ensemble import MIXES, SCORES
 from autostudent.distill.optim import Optim
 from autostudent.distill.types import Batch, Output
 
@@ -98,6 +99,13 @@ def toy_source(seed: int, name: str = "main", width: int = 12) -> Source:
     return Source(network_info(name, network, 3), outputs, network, lambda s: ToyNet(s, width))
 
 
+def toy_weights(samples: int, teachers: int) -> dict[str, Tensor]:
+    """Weights of an ensemble of so many assistants under the names of all derived facts that hold such, a row each."""
+    weights = torch.arange(1.0, teachers + 1)
+    row = (weights / weights.sum()).expand(samples, -1)
+    return {f"ensemble_{mix}_{score}": row for mix in MIXES for score in SCORES}
+
+
 def toy_job(method: Method, teachers: int = 1, epochs: int = 9, seed: int = 5, **optim: float) -> Job:
     """A complete job for ``method`` on toy data; every derived fact that a shipped method knows is there."""
     x, y = toy_data()
@@ -114,5 +122,5 @@ def toy_job(method: Method, teachers: int = 1, epochs: int = 9, seed: int = 5, *
         seed=seed,
         images=lambda pictures: pictures.float() / 255,
         meta=torch.arange(0, len(y), 5),
-        facts={"difficulty": ranks, "ladder_agreement": agreement},
+        facts={"difficulty": ranks, "ladder_agreement": agreement, **toy_weights(len(y), teachers)},
     )

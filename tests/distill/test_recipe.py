@@ -13,13 +13,27 @@ from autostudent.distill.methods.ctkd import CTKD
 from autostudent.distill.methods.eskd import ESKD
 from autostudent.distill.methods.kd import KD
 from autostudent.distill.methods.takd import TAKD
-from autostudent.distill.recipe import read_recipe
+from autostudent.distill.recipe import read_recipe, recipe_config
 from autostudent.errors import ConfigError
 from autostudent.records import Value
+from autostudent.settings import LadderSettings, Roster, roster_of
 from autostudent.space.files import read_file
 from autostudent.space.params import Param
 
 LADDER = ("main", "ta1", "ta2")
+FLAT = ("flat1", "flat2")
+DENSE = ("main", "ta1", "dense2")
+FULL = roster_of(
+    {
+        "main": {"resnet": {}},
+        "early": {"resnet": {}, "early_stopped": {}},
+        "sweet": {"resnet": {}, "sweet_spot": {}},
+        "other": {"resnet": {}},
+    },
+    LadderSettings("main", 2),
+)
+ALONE = roster_of({"main": {"resnet": {}}}, None)
+NOBODY = Roster()
 
 
 @pytest.mark.parametrize(
@@ -36,7 +50,15 @@ LADDER = ("main", "ta1", "ta2")
         ({"kd.loss": "nkd", "teach.scheme": "experts", "kd.curriculum": "ctkd"}, "ctkd(ces_kd(nkd))", LADDER),
         ({"kd.loss": "kd", "kd.stop": 0.5}, "eskd(kd)", ("main",)),
         ({"kd.loss": "kd", "kd.stop": 1.0}, "kd", ("main",)),
-        ({"kd.loss": "dgkd"}, "dgkd", LADDER),
+        ({"kd.loss": "kd", "teach.scheme": "ensemble"}, "ta_ensemble", FLAT),
+        ({"kd.loss": "dkd", "teach.scheme": "ensemble", "ta_ensemble.mix": "logits"}, "ta_ensemble(dkd)", FLAT),
+        ({"kd.loss": "kd", "teach.source": "full"}, "kd", ("main",)),
+        ({"kd.loss": "kd", "teach.source": "other"}, "kd", ("other",)),
+        ({"kd.loss": "kd", "teach.source": "sweet"}, "teacher_sweet_spot", ("sweet",)),
+        ({"kd.loss": "nkd", "teach.source": "sweet", "kd.stop": 0.5}, "eskd(teacher_sweet_spot(nkd))", ("sweet",)),
+        ({"kd.loss": "kd", "teach.source": "early"}, "eskd(kd)", ("early",)),
+        ({"kd.loss": "dml", "kd.stop": 0.5}, "eskd(dml)", ()),
+        ({"kd.loss": "dgkd"}, "dgkd", DENSE),
         ({"kd.loss": "ca_mkd"}, "ca_mkd", LADDER),
         ({"kd.loss": "dml"}, "dml", ()),
         ({"kd.loss": "self_kd", "self_kd.generations": 2}, "self_kd", ()),
@@ -45,69 +67,78 @@ LADDER = ("main", "ta1", "ta2")
     ],
 )
 def test_parts_are_put_together_and_named(config: dict[str, Value], name: str, teachers: tuple[str, ...]) -> None:
-    recipe = read_recipe(config, LADDER)
+    recipe = read_recipe(config, FULL)
 
     assert (recipe.name, recipe.teachers) == (name, teachers)
 
 
 def test_hyperparameters_come_from_the_method_then_from_what_methods_share_then_from_defaults() -> None:
     config: dict[str, Value] = {"kd.loss": "kd", "kd.temperature": 3.0, "kd.weight": 0.5}
-    shared = read_recipe(config, LADDER)
-    own = read_recipe({**config, "teach.scheme": "experts", "ces_kd.start": 1.0, "kd.stop": 0.4}, LADDER)
+    shared = read_recipe(config, FULL)
+    own = read_recipe({**config, "teach.scheme": "experts", "ces_kd.start": 1.0, "kd.stop": 0.4}, FULL)
 
     assert shared.method == KD(temperature=3.0, weight=0.5)
     assert own.method == ESKD(stop=0.4, inner=CESKD(start=1.0, inner=KD(temperature=3.0, weight=0.5)))
-    assert read_recipe({"kd.loss": "kd", "kd.curriculum": "ctkd"}, LADDER).method == CTKD(inner=KD())
-    assert read_recipe({"kd.loss": "kd", "teach.scheme": "ladder"}, LADDER).method == TAKD(inner=KD())
+    assert read_recipe({"kd.loss": "kd", "kd.curriculum": "ctkd"}, FULL).method == CTKD(inner=KD())
+    assert read_recipe({"kd.loss": "kd", "teach.scheme": "ladder"}, FULL).method == TAKD(inner=KD())
 
 
 def test_optimiser_settings_and_papers_travel_with_the_recipe() -> None:
-    recipe = read_recipe({"kd.loss": "none", "optim.lr": 0.05, "optim.weight_decay": 1e-4, "optim.smoothing": 0.1}, ())
-    cited = [paper.arxiv for paper in read_recipe({"kd.loss": "kd", "kd.curriculum": "ctkd"}, LADDER).papers]
+    recipe = read_recipe(
+        {"kd.loss": "none", "optim.lr": 0.05, "optim.weight_decay": 1e-4, "optim.smoothing": 0.1}, NOBODY
+    )
+    cited = [paper.arxiv for paper in read_recipe({"kd.loss": "kd", "kd.curriculum": "ctkd"}, FULL).papers]
 
     assert (recipe.lr, recipe.weight_decay, recipe.smoothing) == (0.05, 1e-4, 0.1)
     assert cited == ["2211.16231", "1503.02531"]
 
 
 def test_whole_numbers_written_as_floats_stay_whole() -> None:
-    recipe = read_recipe({"kd.loss": "self_kd", "self_kd.generations": 2.0}, ())
+    recipe = read_recipe({"kd.loss": "self_kd", "self_kd.generations": 2.0}, NOBODY)
 
     assert len(recipe.method.plan(None).stages) == 3  # type: ignore[arg-type]
 
 
 def test_entries_of_the_student_are_left_alone() -> None:
-    assert read_recipe({"kd.loss": "kd", "top.p": 0.5, "params.target": 1e4}, LADDER).name == "kd"
+    assert read_recipe({"kd.loss": "kd", "top.p": 0.5, "params.target": 1e4}, FULL).name == "kd"
 
 
 @pytest.mark.parametrize(
-    ("config", "ladder", "message"),
+    ("config", "roster", "message"),
     [
-        ({"kd.loss": "kdd"}, LADDER, "did you mean 'kd'"),
-        ({"kd.loss": "takd"}, LADDER, "teach.scheme"),
-        ({"kd.loss": "kd", "kd.temperatur": 2.0}, LADDER, "did you mean 'kd.temperature'"),
-        ({"kd.loss": "kd", "ces_kd.start": 1.0}, LADDER, "ces_kd.start"),
-        ({"kd.loss": "kd", "kd.weight": 1.5}, LADDER, "0.0 to 1.0"),
-        ({"kd.loss": "kd", "teach.scheme": "ladders"}, LADDER, "did you mean 'ladder'"),
-        ({"kd.loss": "kd", "teach.scheme": "ladder", "teach.rung": 3}, LADDER, "1 to 2"),
-        ({"kd.loss": "kd", "teach.scheme": "ladder"}, ("main",), "no assistants"),
-        ({"kd.loss": "kd", "teach.scheme": "experts"}, ("main",), "no assistants"),
-        ({"kd.loss": "kd"}, (), "the study has none"),
-        ({"kd.loss": "none", "teach.scheme": "single"}, LADDER, "no frozen teacher"),
-        ({"kd.loss": "tf_nkd", "kd.curriculum": "ctkd"}, LADDER, "temperature"),
-        ({"kd.loss": "ca_mkd"}, ("main",), "at least 2"),
-        ({"kd.loss": "dgkd"}, ("main",), "at least 2"),
-        ({"kd.loss": "ca_mkd", "teach.scheme": "single"}, LADDER, "at least 2"),
-        ({"kd.loss": "ca_mkd", "teach.scheme": "experts"}, LADDER, "at least 2"),
-        ({"kd.loss": "kd", "teach.scheme": "all"}, LADDER, "exactly 1"),
-        ({"kd.loss": "sokd", "teach.scheme": "experts"}, LADDER, "logits of one frozen teacher"),
-        ({"kd.loss": "kd", "kd.curriculum": "cosine"}, LADDER, "fixed"),
+        ({"kd.loss": "kdd"}, FULL, "did you mean 'kd'"),
+        ({"kd.loss": "takd"}, FULL, "teach.scheme"),
+        ({"kd.loss": "kd", "kd.temperatur": 2.0}, FULL, "did you mean 'kd.temperature'"),
+        ({"kd.loss": "kd", "ces_kd.start": 1.0}, FULL, "ces_kd.start"),
+        ({"kd.loss": "kd", "kd.weight": 1.5}, FULL, "0.0 to 1.0"),
+        ({"kd.loss": "kd", "teach.scheme": "ladders"}, FULL, "did you mean 'ladder'"),
+        ({"kd.loss": "kd", "teach.scheme": "ladder", "teach.rung": 3}, FULL, "1 to 2"),
+        ({"kd.loss": "kd", "teach.scheme": "ladder"}, ALONE, "no assistants"),
+        ({"kd.loss": "kd", "teach.scheme": "experts"}, ALONE, "no assistants"),
+        ({"kd.loss": "kd"}, NOBODY, "the study has none"),
+        ({"kd.loss": "none", "teach.scheme": "single"}, FULL, "no frozen teacher"),
+        ({"kd.loss": "tf_nkd", "kd.curriculum": "ctkd"}, FULL, "temperature"),
+        ({"kd.loss": "ca_mkd"}, ALONE, "at least 2"),
+        ({"kd.loss": "dgkd"}, ALONE, "at least 2"),
+        ({"kd.loss": "ca_mkd", "teach.scheme": "single"}, FULL, "at least 2"),
+        ({"kd.loss": "ca_mkd", "teach.scheme": "experts"}, FULL, "at least 2"),
+        ({"kd.loss": "kd", "teach.scheme": "all"}, FULL, "exactly 1"),
+        ({"kd.loss": "sokd", "teach.scheme": "experts"}, FULL, "logits of one frozen teacher"),
+        ({"kd.loss": "kd", "kd.curriculum": "cosine"}, FULL, "fixed"),
+        ({"kd.loss": "kd", "teach.scheme": "ensemble"}, ALONE, "no assistants"),
+        ({"kd.loss": "kd", "teach.scheme": "ensemble"}, roster_of({"main": {}}, LadderSettings("main", 1)), "1 assist"),
+        ({"kd.loss": "kd", "teach.scheme": "ensemble", "teach.source": "sweet"}, FULL, "single teacher"),
+        ({"kd.loss": "kd", "teach.source": "late"}, FULL, "full, early, sweet, other"),
+        ({"kd.loss": "kd", "teach.rung": 1}, FULL, "rung of the ladder"),
+        ({"kd.loss": "none", "kd.stop": 0.5}, FULL, "no frozen teacher"),
+        ({"kd.loss": "sokd", "teach.scheme": "ensemble"}, FULL, "logits of one frozen teacher"),
     ],
 )
 def test_what_does_not_go_together_is_refused_with_a_reason(
-    config: Mapping[str, Value], ladder: tuple[str, ...], message: str
+    config: Mapping[str, Value], roster: Roster, message: str
 ) -> None:
     with pytest.raises(ConfigError, match=message):
-        read_recipe(config, ladder)
+        read_recipe(config, roster)
 
 
 def draw(params: tuple[Param, ...], rng: np.random.Generator) -> dict[str, Value]:
@@ -124,8 +155,41 @@ def draw(params: tuple[Param, ...], rng: np.random.Generator) -> dict[str, Value
 def test_random_draws_of_a_shipped_space_spread_evenly_over_its_recipes(file: str, names: set[str]) -> None:
     rng = np.random.default_rng(0)
     params = read_file(file, "recipe").params
-    ladder = LADDER if file == "kd_basic" else ("main",)
-    found = Counter(read_recipe(draw(params, rng), ladder).name for _ in range(1000))
+    roster = FULL if file == "kd_basic" else ALONE
+    found = Counter(read_recipe(draw(params, rng), roster).name for _ in range(1000))
 
     assert set(found) == names
     assert min(found.values()) > 0.8 * 1000 / len(names)
+
+
+NAMES = [
+    *("none", "kd", "dgkd", "dml", "takd", "ces_kd", "teacher_sweet_spot", "ta_ensemble(dkd)", "ctkd(kd)"),
+    *("eskd(self_kd)", "eskd(ctkd(ces_kd(nkd)))"),
+]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_derived_name_leads_back_to_its_configuration(name: str) -> None:
+    assert read_recipe(recipe_config(name, FULL), FULL).name == name
+
+
+def test_ids_of_wrappers_stand_for_them_over_plain_distillation() -> None:
+    assert {n: read_recipe(recipe_config(n, FULL), FULL).name for n in ("ctkd", "eskd", "takd")} == {
+        "ctkd": "ctkd(kd)",
+        "eskd": "eskd(kd)",
+        "takd": "takd",
+    }
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("dkdd", "did you mean 'dkd'"),
+        ("ces_kd(ctkd(kd))", r"ctkd\(ces_kd\), the order"),
+        ("dkd(kd)", "dkd is a loss"),
+        ("ces_kd(dml)", "no frozen teacher"),
+    ],
+)
+def test_names_that_no_recipe_has_are_refused(name: str, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        recipe_config(name, FULL)

@@ -21,7 +21,9 @@ from autostudent.distill.methods.nkd import NKD
 from autostudent.distill.methods.none import NoTeacher
 from autostudent.distill.methods.self_kd import SelfKD
 from autostudent.distill.methods.sokd import SOKD
+from autostudent.distill.methods.ta_ensemble import TAEnsemble
 from autostudent.distill.methods.takd import TAKD
+from autostudent.distill.methods.teacher_sweet_spot import TeacherSweetSpot
 from autostudent.distill.methods.tf_nkd import TFNKD
 from autostudent.errors import ConfigError, unknown_name
 
@@ -42,10 +44,12 @@ METHODS: dict[str, type[Method]] = {
     "self_kd": SelfKD,
     "takd": TAKD,
     "dgkd": DGKD,
+    "ta_ensemble": TAEnsemble,
     "ces_kd": CESKD,
     "ca_mkd": CAMKD,
     "ctkd": CTKD,
     "eskd": ESKD,
+    "teacher_sweet_spot": TeacherSweetSpot,
 }
 
 

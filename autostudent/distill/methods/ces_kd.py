@@ -8,9 +8,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from autostudent.distill.method import Paper, Wrapper, hp
+from autostudent.distill.method import Paper, Wrapper, hp, require_one_teacher
 from autostudent.distill.types import Needs, Output, Spec, State, View
-from autostudent.errors import ConfigError
 
 SCORES = ("difficulty", "ladder_agreement")
 LOCKED = ("largest_open", "ce_only", "skip")
@@ -43,10 +42,7 @@ class CESKD(Wrapper):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        needs = self.inner.needs
-        if needs.teachers[0] > 1 or needs.teachers[1] == 0 or needs.access not in ("probabilities", "logits"):
-            allowed = "a loss that learns from the logits of one frozen teacher"
-            raise ConfigError("ces_kd over", type(self.inner).__name__, allowed)
+        require_one_teacher("ces_kd", self.inner)
 
     def own_needs(self) -> Needs:
         return Needs(teachers=(1, None), access="logits", derived=(self.score,), index=True)

@@ -19,7 +19,7 @@ class DGKD(Method):
     The lot falls anew for every mini-batch; at least one source stays.
 
     Note: a sum, as in the official code, so more sources weigh more; summed over classes, where that code averages. The
-    assistants are the study's ladder, each taught by the next larger one, not by all larger ones.
+    assistants are the study's dense family, each taught in the same way by all larger ones.
     """
 
     paper = Paper(
@@ -28,8 +28,9 @@ class DGKD(Method):
         2021,
         arxiv="2009.08825",
         venue="ICCV",
-        note="divergence summed over classes; assistants are whatever the study's ladder holds",
+        note="divergence summed over classes; the assistants' own recipe is fixed per study",
     )
+    family = "dense"
     temperature: float = hp(5.0, low=1.0, high=20.0, log=True, doc="softens both distributions")
     weight: float = hp(1.0, low=0.0, high=1.0, doc="of all sources; labels get the rest")
     drop: int = hp(1, low=0, high=4, doc="sources left out of each mini-batch")

@@ -1,0 +1,219 @@
+"""One student with one recipe in the words of a study file: what ``autostudent distill`` and `train_student` take."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from autostudent.config import absolute, filled, load_file, locate, override, place, substitute
+from autostudent.config.checking import like, parse, teacher
+from autostudent.config.entries import BudgetEntry, DataEntry, LadderEntry, TrainingEntry
+from autostudent.errors import ConfigError
+from autostudent.records import Value
+from autostudent.settings import LadderSettings, TrainingSettings, default_artifacts
+from autostudent.space.yaml_loader import load_yaml
+
+if TYPE_CHECKING:
+    from autostudent.single import Course
+    from autostudent.space.architecture import Architecture, InputShape
+
+ROOMS = ("data", "teachers", "ladder", "training", "artifacts", "budget")  # entries of a study; others are the recipe's
+RESNET = re.compile(r"resnet:(\d+)x(\d+)(?:/(\d+))?(?:@(\d+))?")
+SHAPES = "resnet:DEPTHxWIDTH (resnet:8x4, resnet:8x4/2 with a stem stride of 2)"
+ASSISTANTS = 2  # of the ladder that a method asks for where the study has none
+
+
+def train_student(
+    student: str | Mapping[str, Any],
+    method: str,
+    teacher: str | Sequence[str] = (),
+    *,
+    study: str | Path | None = None,
+    settings: Sequence[str] = (),
+    epochs: int | None = None,
+    seed: int = 0,
+    test: bool = False,
+    out: str | Path | None = None,
+    say: Any = lambda text: None,
+) -> dict[str, Any]:
+    """Trains one student with one recipe, without a search.
+
+    Args:
+        student: ``resnet:DEPTHxWIDTH``, an architecture's JSON file, ``STUDY.yaml#7`` for the graph of trial 7, or
+            ``{"resnet": {"depth": 8, "width": 4}}``.
+        method: an id (see ``autostudent methods``), or a composition such as ``ctkd(ces_kd(dkd))``.
+        teacher: names of the study's catalogue, or ``resnet:20x16@30`` (trained for 30 epochs); the first is the main.
+        study: a study file from which data, teachers, ladder, training and epochs are taken.
+        settings: ``key=value`` as for ``--set``: entries of a study (``data.name=digits``), else of the recipe
+            (``dkd.beta=4``, ``optim.lr=0.05``; a name without a dot is the method's own).
+        epochs: of the student, instead of the study's ``budget.epochs``.
+        seed: of the training.
+        test: also measure on the test split, which is not for choosing.
+        out: a folder for weights, architecture and outcome.
+        say: told what is being done.
+
+    Returns:
+        The outcome of `autostudent.single.train`, with ``seconds["shared"]`` and ``shared``, seconds by teacher.
+
+    Raises:
+        ConfigError: for anything that is unknown, missing, out of range, or does not go together.
+    """
+    from autostudent.distill.recipe import read_recipe
+    from autostudent.single import train
+    from autostudent.study import one_thread
+    from autostudent.trial import TrialWorker, weights_of
+
+    course, raw_recipe = read_course(study, settings, [teacher] if isinstance(teacher, str) else teacher, epochs)
+    graph = read_student(student, course.dataset.input)
+    course, config = read_method(course, method, raw_recipe, teacher, graph)
+    with one_thread():
+        room = course.prepare([config], graph, say)
+        say(f"training the student for {course.epochs} epochs")
+        worker = TrialWorker(room.setup)
+        network, outcome = train(worker, graph, config, seed, test=test)
+    outcome["shared"] = room.shared(read_recipe(config, course.roster))
+    outcome["seconds"]["shared"] = sum(outcome["shared"].values())
+    if out is not None:
+        folder = Path(out)
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "weights.safetensors").write_bytes(weights_of(network, room.setup.owner))
+        (folder / "architecture.json").write_text(json.dumps(graph.to_json()))
+        (folder / "outcome.json").write_text(json.dumps(outcome, indent=1))
+    return outcome
+
+
+def read_course(
+    study: str | Path | None, settings: Sequence[str], teachers: Sequence[str], epochs: int | None
+) -> tuple[Course, dict[str, Value]]:
+    """(the course, entries of the recipe) of a study file, ``--set`` and ``--teacher``. Raises `ConfigError`."""
+    from autostudent.single import Course
+
+    own = [given for given in settings if given.partition("=")[0].split(".")[0] in ROOMS]
+    recipe = dict(assignment(given) for given in settings if given not in own)
+    raw = filled(study, own) if study is not None else substitute(override({}, own))
+    catalogue = with_teachers(raw.get("teachers") or {}, teachers)
+    if "data" not in raw:
+        raise ConfigError("data", None, "a study file, or --set data.name=digits, --set data.npz=FILE, …")
+    given = {"epochs": 30, **{key: value for key, value in (raw.get("budget") or {}).items() if key != "rungs"}}
+    budget = parse(BudgetEntry, {**given, "trials": 1, **({} if epochs is None else {"epochs": epochs})}, "budget")
+    ladder = parse(LadderEntry, raw["ladder"], "ladder") if raw.get("ladder") else None
+    if study is not None:
+        artifacts = raw.get("artifacts") or locate(study, own)[2]
+    else:
+        artifacts = raw.get("artifacts") or default_artifacts("sqlite:///runs/single/study.db", "single")
+    return Course(
+        data=absolute(parse(DataEntry, raw["data"], "data").model_dump(exclude_none=True)),
+        teachers={name: absolute(teacher(name, like(name, spec, catalogue))) for name, spec in catalogue.items()},
+        epochs=budget.epochs,
+        artifacts=place(str(artifacts)),
+        ladder=LadderSettings(**ladder.model_dump()) if ladder else None,
+        training=TrainingSettings(
+            **parse(TrainingEntry, raw.get("training") or {}, "training").model_dump(exclude_none=True)
+        ),
+    ), recipe
+
+
+def assignment(text: str) -> tuple[str, Value]:
+    """One ``name=value`` of the recipe; a name without a dot is shared by the recipe's methods."""
+    name, equals, value = text.partition("=")
+    if not equals or not name:
+        raise ConfigError("--set", text, "name=value, for example dkd.beta=4, optim.lr=0.05 or data.name=digits")
+    read = load_yaml(f"value: {value}")["value"]
+    if not isinstance(read, str | int | float | bool):
+        raise ConfigError(f"--set {name}", read, "a word or a number")
+    return (name if "." in name else f"kd.{name}"), read
+
+
+def with_teachers(catalogue: Mapping[str, Any], given: Sequence[str]) -> dict[str, Any]:
+    """The catalogue with those of ``given`` that are networks: "main" first where there was none, else "t2", …"""
+    made = dict(catalogue)
+    for number, text in enumerate(given):
+        shape = RESNET.fullmatch(text)
+        if shape is None:
+            if text not in catalogue:
+                known = ", ".join(catalogue) or "none"
+                raise ConfigError("--teacher", text, f"a teacher of the study ({known}) or {SHAPES}, @EPOCHS")
+            continue
+        name = "main" if "main" not in made else f"t{len(made) + 1}"
+        spec = {"resnet": resnet_entry(shape), **({"epochs": int(shape[4])} if shape[4] else {})}
+        same = sum(other == text for other in given[:number])
+        made[name] = {**spec, "seed": same} if same else spec
+    return made
+
+
+def resnet_entry(shape: re.Match[str]) -> dict[str, int]:
+    """``{depth, width, stem_stride}`` of ``resnet:8x4/2``."""
+    return {"depth": int(shape[1]), "width": int(shape[2]), **({"stem_stride": int(shape[3])} if shape[3] else {})}
+
+
+def read_student(student: str | Mapping[str, Any], shape: InputShape) -> Architecture:
+    """The graph that ``student`` names, made for pictures of ``shape``. Raises `ConfigError`."""
+    from autostudent.space.architecture import Architecture
+    from autostudent.space.resnet import resnet
+
+    if isinstance(student, Mapping):
+        if set(student) != {"resnet"} or not isinstance(student["resnet"], Mapping):
+            raise ConfigError("student", dict(student), "{resnet: {depth: 8, width: 4}}")
+        entry: Mapping[str, Any] = student["resnet"]
+    else:
+        found = RESNET.fullmatch(student)
+        if found is None or found[4]:
+            graph = Architecture.from_json(stored_graph(student))
+            if graph.input != shape:
+                raise ConfigError("student", student, f"a graph for {shape}; this one is made for {graph.input}")
+            return graph
+        entry = resnet_entry(found)
+    try:
+        return resnet(entry["depth"], entry["width"], shape, stem_stride=entry.get("stem_stride", 1))
+    except KeyError as missing:
+        raise ConfigError("student.resnet", dict(entry), f"a mapping with {missing}") from None
+
+
+def stored_graph(student: str) -> dict[str, Any]:
+    """The JSON of an architecture file, or of the graph of a study's trial (``STUDY.yaml#7``)."""
+    from autostudent.assets import Assets
+    from autostudent.store.store import Store
+
+    file, hash_, number = student.partition("#")
+    allowed = f"{SHAPES}, an architecture's JSON file, or STUDY.yaml#TRIAL"
+    if hash_:
+        load_file(file)
+        url, name, artifacts = locate(file)
+        assets = Assets(artifacts)
+        with Store.read(url, name, assets) as store:
+            graphs = {str(row["trial"]): str(row["graph"]) for row in store.rows() if row.get("graph")}
+        if number not in graphs:
+            raise ConfigError("student", student, f"a trial of the study: {', '.join(graphs) or 'it has none'}")
+        found: dict[str, Any] = json.loads(assets.get(graphs[number]))
+        return found
+    if not Path(file).is_file():
+        raise ConfigError("student", student, allowed)
+    try:
+        read: dict[str, Any] = json.loads(Path(file).read_text())
+    except ValueError:
+        raise ConfigError("student", student, allowed) from None
+    return read
+
+
+def read_method(
+    course: Course, method: str, recipe: Mapping[str, Value], teacher: str | Sequence[str], graph: Architecture
+) -> tuple[Course, dict[str, Value]]:
+    """(the course with a ladder if the method asks for one, the recipe's whole configuration). Raises `ConfigError`."""
+    from autostudent.distill.recipe import recipe_config
+    from autostudent.space.cost import costs
+
+    course = dataclasses.replace(course, smallest=costs(graph).params)
+    ids = re.findall(r"[\w.-]+", method)
+    several = len([name for name in course.teachers if not course.roster.sources.get(name)]) > 1
+    families = {"takd", "ces_kd", "ta_ensemble"} | (set() if several else {"dgkd", "ca_mkd"})
+    if course.ladder is None and course.teachers and families & set(ids):
+        course = dataclasses.replace(course, ladder=LadderSettings(next(iter(course.teachers)), ASSISTANTS))
+    config = {**recipe_config(method, course.roster), **recipe}
+    named = teacher if isinstance(teacher, str) else next(iter(teacher), None)
+    if named in course.roster.sources and "teach.source" not in recipe:
+        config["teach.source"] = str(named)
+    return course, config

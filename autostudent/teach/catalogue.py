@@ -1,0 +1,102 @@
+"""All frozen teachers of a study: its catalogue, the families of its ladder, and what is derived from them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable, Mapping
+from typing import Any
+
+from autostudent.assets import Assets
+from autostudent.data.datasets import Dataset
+from autostudent.distill.recipe import Recipe
+from autostudent.errors import ConfigError
+from autostudent.settings import LadderSettings, Roster
+from autostudent.teach.derived import Facts
+from autostudent.teach.ensemble import EnsembleWeights
+from autostudent.teach.ladder import ladder as assistants_below
+from autostudent.teach.teacher import Teacher
+from autostudent.teach.teachers import resolve
+from autostudent.teach.training import Say, silent
+
+
+def make_teachers(
+    specs: Mapping[str, Mapping[str, Any]],
+    ladder: LadderSettings | None,
+    smallest: Callable[[], int],
+    wanted: Collection[str],
+    dataset: Dataset,
+    assets: Assets,
+    *,
+    device: str = "cpu",
+    seed: int = 0,
+    say: Say = silent,
+) -> dict[str, Teacher]:
+    """Makes or finds the teachers of a catalogue, then the families of assistants that recipes can ask for.
+
+    Args:
+        specs: of the catalogue, by name (see `autostudent.teach.teachers.resolve`).
+        ladder: the study's; None for no assistants.
+        smallest: parameters of the smallest student, asked for when the ladder does not say.
+        wanted: names of assistants that recipes can ask for; families without any of these are not made.
+        dataset: what the teachers learn and are measured on.
+        assets: where they are kept.
+        device: where they are trained and will run.
+        seed: of their training.
+        say: told what is being done.
+    """
+    found = {name: resolve(name, spec, dataset, assets, device, seed, say) for name, spec in specs.items()}
+    if ladder is None:
+        return found
+    size = ladder.smallest or smallest()
+    for family, first in (("chain", "ta"), ("flat", "flat"), ("dense", "dense")):
+        if any(name.startswith(first) and name not in specs for name in wanted):
+            top = found[ladder.of]
+            found |= assistants_below(
+                top, ladder.assistants, size, dataset, assets, family=family, spacing=ladder.spacing,
+                device=device, seed=seed, say=say,
+            )  # fmt: skip
+    return found
+
+
+def make_facts(roster: Roster, teachers: Mapping[str, Teacher], dataset: Dataset, assets: Assets) -> None:
+    """Makes or finds the derived facts about the teachers that were made."""
+    chain = [teachers[name] for name in roster.ladder if name in teachers]
+    Facts(assets, dataset, tuple(teacher.key for teacher in chain)).ensure(chain)
+    flat = [teachers[name] for name in roster.flat if name in teachers]
+    EnsembleWeights(assets, dataset, tuple(teacher.key for teacher in flat)).ensure(flat)
+
+
+def require_meta(recipes: Iterable[Recipe], dataset: Dataset) -> None:
+    """Raises `ConfigError` when a recipe learns from, or is weighed on, a meta split that the data does not have."""
+    for recipe in recipes:
+        needs = recipe.method.needs
+        weighed = any(fact.startswith("ensemble_") for fact in needs.derived)
+        if (needs.meta or weighed) and len(dataset.meta) == 0:
+            raise ConfigError("data.meta", 0, f"a share above 0: {recipe.name} needs a meta split")
+
+
+def require_open(recipes: Iterable[Recipe], teachers: Mapping[str, Teacher], student: Collection[str]) -> None:
+    """Raises `ConfigError` when a recipe looks deeper into a teacher, or a student, than it lets anyone look.
+
+    ``student``: the taps that every student promises.
+    """
+    for recipe in recipes:
+        needs = recipe.method.needs
+        for tap in needs.taps:
+            if tap not in student:
+                raise ConfigError("space.students", f"no {tap}", f"students that let {recipe.name} look there")
+        if needs.access not in ("taps", "heads"):
+            continue
+        for name in recipe.teachers:
+            info = teachers[name].info
+            missing = [tap for tap in needs.taps if tap not in info.taps]
+            if "penultimate" not in info.taps or missing:
+                lacks = ", ".join(missing) or "a linear head"
+                raise ConfigError(f"teachers.{name}", f"no {lacks}", f"a teacher that lets {recipe.name} look inside")
+            unfit = [tap for tap in needs.taps if needs.access == "heads" and info.taps[tap][0] != info.width]
+            if unfit:
+                given = f"{info.taps[unfit[0]][0]} channels at {unfit[0]}"
+                raise ConfigError(
+                    f"teachers.{name}",
+                    given,
+                    f"{info.width}, what its head takes: {recipe.name} applies the head there",
+                )
