@@ -14,6 +14,7 @@ from autostudent.cli.shown import as_json, out
 from autostudent.errors import unknown_name
 
 if TYPE_CHECKING:
+    from autostudent.distill.method import Method, Paper
     from autostudent.records import Value
     from autostudent.space.params import Param
 
@@ -36,16 +37,24 @@ def methods(
         show_method(rows[0])
     else:
         grid = Table(box=None, pad_edge=False, header_style="dim")
-        for title in ("id", "what it does"):
+        for title in ("id", "paper", "needs", "knobs"):
             grid.add_column(title)
         for row in rows:
-            grid.add_row(row["id"], escape(row["about"].split("\n")[0]))
+            needs, names = "; ".join(row["needs"]), ", ".join(knob["name"] for knob in row["hyperparameters"])
+            grid.add_row(row["id"], escape(short(METHODS[row["id"]].paper)), escape(needs), escape(names))
         out.print(grid)
 
 
+def short(paper: Paper) -> str:
+    """A paper in a cell: first author, year, arXiv number."""
+    first = paper.authors.split(" and ")[0].split(" ")[-1]
+    return f"{first} {paper.year}, {paper.arxiv}".rstrip(", ") if paper.authors else "–"
+
+
 def details(method: type) -> dict[str, Any]:
-    """What a method says of itself."""
-    from autostudent.distill.method import knobs
+    """What a method says of itself: its needs in words, its hyperparameters with their ranges."""
+    from autostudent.distill.method import Wrapper, knobs
+    from autostudent.distill.methods.kd import KD
 
     ranges = [
         {
@@ -55,11 +64,33 @@ def details(method: type) -> dict[str, Any]:
         }
         for knob, default, allowed in knobs(method)
     ]
-    return {"about": inspect.getdoc(method) or "", "hyperparameters": ranges}
+    made = method(inner=KD()) if issubclass(method, Wrapper) else method()
+    return {"about": inspect.getdoc(method) or "", "needs": needs_of(made), "hyperparameters": ranges}
+
+
+def needs_of(method: Method) -> list[str]:
+    """What must be there before the method can start, in words; a wrapper's inner loss is plain distillation."""
+    from autostudent.distill.method import Wrapper
+
+    needs = method.needs
+    least, most = needs.teachers
+    found = ["another loss"] if isinstance(method, Wrapper) else []
+    if most == 0:
+        found.append("no frozen teacher")
+    elif (least, most) == (1, 1):
+        found.append("1 teacher")
+    else:
+        who = {"flat": "flat assistants", "dense": "teacher and dense assistants"}.get(method.family, "teachers")
+        found.append(f"{least} or more: {who}" if most is None else f"{least} to {most} {who}")
+    found += [f"the teacher's {needs.access}"] if needs.access in ("taps", "heads") else []
+    found += ["a meta split"] if needs.meta else []
+    found += [f"derived: {fact}" for fact in needs.derived]
+    return found
 
 
 def show_method(row: dict[str, Any]) -> None:
     out.print(f"[bold]{row['id']}[/bold]\n{escape(row['about'])}\n{escape(row['paper'])}", soft_wrap=True)
+    out.print(escape("needs: " + "; ".join(row["needs"])), soft_wrap=True)
     for knob in row["hyperparameters"]:
         allowed = f"{knob['low']} to {knob['high']}" if "low" in knob else ", ".join(map(str, knob.get("choices", ())))
         scale = ", on a log scale" if knob.get("log") else ""

@@ -1,0 +1,186 @@
+"""``distill`` and ``methods``: one student with one recipe, and what the catalogue says of each method."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from safetensors.torch import load_file
+
+import autostudent
+from autostudent.build.network import build
+from autostudent.cli import main
+from autostudent.config.single import read_course, read_method, read_student
+from autostudent.distill.method import knobs
+from autostudent.distill.methods import METHODS
+from autostudent.errors import ConfigError
+from autostudent.space.architecture import Architecture, InputShape
+
+Run = Callable[..., tuple[int, str, str]]
+DIGITS = InputShape(1, 8, 8, 10)
+
+
+@pytest.fixture
+def run(capsys: pytest.CaptureFixture[str]) -> Run:
+    """Runs a command: (exit code, standard output, standard error)."""
+
+    def command(*arguments: object) -> tuple[int, str, str]:
+        with pytest.raises(SystemExit) as ended:
+            main([str(argument) for argument in arguments])
+        out, err = capsys.readouterr()
+        code = ended.value.code
+        return int(code) if isinstance(code, int) else 0, out, err
+
+    return command
+
+
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
+    """Settings of trainings of a second; teachers are found again by later tests."""
+    entries = ["data.name=digits", "data.limit=300", "training.batch_size=32"]
+    return [*entries, f"artifacts={tmp_path_factory.mktemp('assets')}"]
+
+
+def given(shared: list[str], *more: str) -> list[str]:
+    return [part for entry in (*shared, *more) for part in ("--set", entry)]
+
+
+def test_one_student_with_one_recipe_and_its_costs_in_three_columns(
+    run: Run, shared: list[str], tmp_path: Path
+) -> None:
+    common = ("distill", "--student", "resnet:8x2", "--teacher", "resnet:8x4@2", "--epochs", 2, "--json")
+    code, out, err = run(*common, "--method", "dkd", *given(shared, "dkd.beta=2", "alpha=0.5"), "--out", tmp_path)
+    outcome = json.loads(out)
+
+    assert code == 0, err
+    assert (outcome["method"], outcome["teachers"], outcome["epochs"]) == ("dkd", ["main"], 2)
+    assert outcome["recipe"] == {"kd.loss": "dkd", "dkd.beta": 2, "kd.alpha": 0.5}
+    assert set(outcome["seconds"]) == {"student", "private", "shared"}
+    assert outcome["seconds"]["private"] == 0 < outcome["seconds"]["student"]
+    assert outcome["seconds"]["shared"] == pytest.approx(sum(outcome["shared"].values()))
+    assert set(outcome["shared"]) == {"main"}
+    assert outcome["test"] is None
+    assert {"accuracy", "ece", "nll"} <= outcome["validation"].keys()
+    graph = Architecture.from_json(json.loads((tmp_path / "architecture.json").read_text()))
+    build(graph, 0, (0.0,), (1.0,)).load_state_dict(load_file(tmp_path / "weights.safetensors"))
+    assert json.loads((tmp_path / "outcome.json").read_text())["recipe"] == outcome["recipe"]
+
+
+@pytest.mark.parametrize("method", ["takd", "ta_ensemble(dkd)", "ctkd(ces_kd)", "dgkd", "bd_kd"])
+def test_a_method_brings_the_ladder_that_it_asks_for(shared: list[str], method: str) -> None:
+    outcome = autostudent.train_student(
+        "resnet:8x2", method, "resnet:8x4@2", settings=shared, epochs=1, test=method == "dgkd"
+    )
+
+    assert outcome["method"] == method
+    assert (outcome["test"] is not None) == (method == "dgkd")
+    assert (outcome["seconds"]["private"] > 0) == (method == "bd_kd")
+    assert "main" in outcome["shared"]  # it taught the assistants, where it is no teacher itself
+
+
+def test_the_same_training_gives_the_same_student(shared: list[str], run: Run) -> None:
+    common = ("distill", "--student", "resnet:8x2", "--method", "none", "--epochs", 2, "--json", *given(shared))
+    first, again, other = (json.loads(run(*common, "--seed", seed)[1])["validation"] for seed in (3, 3, 4))
+
+    assert first == again
+    assert first["nll"] != other["nll"]
+
+
+def test_students_are_shapes_files_or_mappings(tmp_path: Path) -> None:
+    graph = read_student("resnet:8x4/2", DIGITS)
+    (tmp_path / "graph.json").write_text(json.dumps(graph.to_json()))
+
+    assert read_student(str(tmp_path / "graph.json"), DIGITS).fingerprint == graph.fingerprint
+    mapping = {"resnet": {"depth": 8, "width": 4, "stem_stride": 2}}
+    assert read_student(mapping, DIGITS).fingerprint == graph.fingerprint
+    with pytest.raises(ConfigError, match=r"made for InputShape\(channels=1"):
+        read_student(str(tmp_path / "graph.json"), InputShape(3, 8, 8, 10))
+
+
+def test_teachers_of_one_shape_differ_in_their_seed() -> None:
+    settings = ["data.name=digits"]
+    course, _ = read_course(None, settings, ["resnet:8x4@3"] * 3, None)
+    other, config = read_method(course, "ca_mkd", {}, (), read_student("resnet:8x2", DIGITS))
+
+    assert [spec.get("seed", 0) for spec in course.teachers.values()] == [0, 1, 2]
+    assert list(course.teachers) == ["main", "t2", "t3"]
+    assert (other.ladder, config) == (None, {"kd.loss": "ca_mkd"})
+    assert other.roster.ladder == ("main", "t2", "t3")
+
+
+def test_data_teachers_and_sources_come_from_a_study() -> None:
+    study = Path(__file__).parents[2] / "studies/digits_all_methods.yaml"
+    course, recipe = read_course(study, ["data.limit=500", "kd.temperature=2"], ["checkpoint"], 5)
+    _, config = read_method(course, "kd", recipe, ["checkpoint"], read_student("resnet:8x2", DIGITS))
+
+    assert course.epochs == 5
+    assert course.data == {"name": "digits", "limit": 500}
+    assert course.teachers["checkpoint"]["resnet"] == course.teachers["main"]["resnet"]
+    assert course.roster.sources["sweet2"] == "teacher_sweet_spot"
+    assert config == {"kd.loss": "kd", "kd.temperature": 2, "teach.source": "checkpoint"}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--method", "dkdd"], "did you mean 'dkd'"),
+        (["--method", "dkd", "--set", "dkd.bta=2"], "did you mean 'dkd.beta'"),
+        (["--method", "dkd", "--set", "dkd.beta=200"], "0.5 to 12.0"),
+        (["--method", "dkd", "--set", "beta"], "name=value"),
+        (["--method", "ca_mkd", "--set", "ladder.of=main", "--set", "ladder.assistants=0"], "at least 2 teachers"),
+        (["--method", "amal", "--set", "data.meta=0"], "amal needs a meta split"),
+        (["--method", "ta_ensemble", "--set", "data.meta=0"], "ta_ensemble needs a meta split"),
+        (["--method", "ca_mkd", "--set", "feature=50", "--set", "ca_mkd.tap=stage9"], "ca_mkd.tap"),
+        (["--method", "teacher_sweet_spot"], "a teacher that has sweet_spot"),
+        (["--method", "takd(ctkd(kd))"], "the order"),
+        (["--teacher", "resnet50"], "resnet:DEPTHxWIDTH"),
+        (["--student", "graph.json"], "an architecture's JSON file"),
+        (["--student", "resnet:9x4"], "6n + 2"),
+        (["--set", "training.batch_size=0"], "training.batch_size"),
+    ],
+)
+def test_what_cannot_be_trained_is_said_in_one_line(
+    arguments: list[str], message: str, shared: list[str], run: Run
+) -> None:
+    code, out, err = run("distill", "--student", "resnet:8x2", "--teacher", "resnet:8x4@2", *given(shared), *arguments)
+
+    assert (code, out) == (2, "")
+    assert message in err
+    assert err.count("\n") == 1
+
+
+def test_without_data_or_student_nothing_begins(run: Run) -> None:
+    assert "data.name=digits" in run("distill", "--student", "resnet:8x2")[2]
+    assert "--student" in run("distill", "--method", "kd")[2]
+
+
+def test_methods_list_paper_needs_and_knobs_of_all(run: Run) -> None:
+    rows = json.loads(run("methods", "--json")[1])
+
+    assert [row["id"] for row in rows] == list(METHODS)
+    assert all(row["needs"] for row in rows)
+    assert all("arXiv" in row["paper"] for row in rows if row["id"] != "none")
+    for row in rows:
+        for knob in row["hyperparameters"]:
+            assert "choices" in knob or {"low", "high"} <= knob.keys(), (row["id"], knob["name"])
+
+
+@pytest.mark.parametrize(
+    ("name", "needs"),
+    [
+        ("kd", "1 teacher"),
+        ("amal", "a meta split"),
+        ("ta_ensemble", "2 or more: flat assistants"),
+        ("ces_kd", "derived: difficulty"),
+        ("ca_mkd", "2 or more: teachers"),
+        ("sokd", "the teacher's taps"),
+    ],
+)
+def test_one_method_in_detail(run: Run, name: str, needs: str) -> None:
+    code, out, _ = run("methods", name)
+
+    assert code == 0
+    assert needs in out
+    assert all(f"  {knob} = {default}" in out for knob, default, _ in knobs(METHODS[name]))
