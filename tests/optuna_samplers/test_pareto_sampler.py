@@ -11,8 +11,8 @@ import optuna
 import pytest
 from optuna.trial import TrialState
 
+from autostudent import ParetoSampler
 from autostudent.front import hypervolume
-from autostudent.optuna_samplers.pareto import ParetoSampler
 
 optuna.logging.set_verbosity(optuna.logging.ERROR)
 SMALL = {"fresh": 48, "relatives": 32, "rounds": 1}
