@@ -21,7 +21,10 @@ class ConfigError(AutostudentError):
 
     def __init__(self, key: str, given: object, allowed: str) -> None:
         super().__init__(f"{key}: got {given!r}; expected {allowed}")
-        self.key = key
+        self.key, self.given, self.allowed = key, given, allowed
+
+    def __reduce__(self) -> tuple[type, tuple[str, object, str]]:
+        return type(self), (self.key, self.given, self.allowed)  # an error crosses from a worker's process
 
 
 class DataError(AutostudentError):

@@ -168,6 +168,15 @@ def dgkd(student: Tensor, teachers: Tensor, temperature: Temperature) -> Tensor:
     return temperature**2 * divergence(log_t, log_s.expand_as(log_t)).sum(0)
 
 
+def ensemble_logits(teachers: Tensor, weights: Tensor, temperature: Temperature) -> Tensor:
+    """T log Σ_m w_m softmax(t_m / T), ``(B, C)``: logits whose softmax at T is the weighted mean of probabilities.
+
+    ``weights`` ``(M, B)``, none negative, a sample's sum one (Ganta et al. 2022, arXiv 2206.12005; reconstructed).
+    """
+    voices = log_probabilities(teachers, temperature)
+    return temperature * (voices + weights.clamp_min(1e-30).log()[:, :, None]).logsumexp(0)
+
+
 def cross_entropy(logits: Tensor, target: Tensor) -> Tensor:
     """-Σ_c target_c log p(c) at T = 1; leading dimensions of ``logits`` beyond ``target``'s are kept."""
     return -(target * log_probabilities(logits)).sum(-1)

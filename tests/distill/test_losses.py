@@ -35,6 +35,11 @@ TS = torch.tensor([[[float(x) for x in row] for row in table] for table in SAMPL
 T = TS[0]
 Y = torch.nn.functional.one_hot(torch.tensor(SAMPLES.LABELS), 4).to(DOUBLE)
 
+
+def shares(like: Tensor) -> Tensor:
+    return torch.tensor([0.5, 0.3, 0.2], dtype=losses.widened(like).dtype)[:, None].expand(3, len(like))
+
+
 CALLS: dict[str, Callable[[Tensor, Tensor, Tensor], Tensor]] = {
     "kd": lambda s, t, y: losses.kd(s, t[0], 4.0),
     "forward_kl": lambda s, t, y: losses.forward_kl(s, t[0], 4.0),
@@ -47,6 +52,7 @@ CALLS: dict[str, Callable[[Tensor, Tensor, Tensor], Tensor]] = {
     "continuation_mean": lambda s, t, y: losses.continuation(s, t[0], 0.75, 0.4),
     "continuation_sum": lambda s, t, y: losses.continuation(s, t[0], 0.75, 0.4, "sum"),
     "dgkd": lambda s, t, y: losses.dgkd(s, t, 4.0),
+    "ta_ensemble": lambda s, t, y: losses.kd(s, losses.ensemble_logits(t, shares(s), 4.0), 4.0),
     "ca_mkd_weights": lambda s, t, y: losses.ca_mkd_weights(t, y).T.flatten(),
     "ebkd_weights": lambda s, t, y: losses.ebkd_weights(t).T.flatten(),
 }

@@ -20,15 +20,17 @@ from autostudent.distill.methods.ces_kd import CESKD
 from autostudent.distill.methods.continuation_kd import ContinuationKD, annealed_share, label_share
 from autostudent.distill.methods.ctkd import CTKD, adversary_strength
 from autostudent.distill.methods.dgkd import DGKD
-from autostudent.distill.methods.dkd import DKD
+from autostudent.distill.methods.dkd import DKD, warmed
 from autostudent.distill.methods.dml import DML
 from autostudent.distill.methods.eskd import ESKD
 from autostudent.distill.methods.kd import KD
 from autostudent.distill.methods.none import NoTeacher
 from autostudent.distill.methods.self_kd import SelfKD
 from autostudent.distill.methods.sokd import SOKD, trunk_tap
+from autostudent.distill.methods.ta_ensemble import TAEnsemble
 from autostudent.distill.methods.takd import TAKD
-from autostudent.distill.types import NetworkInfo, View
+from autostudent.distill.methods.teacher_sweet_spot import TeacherSweetSpot, shuffled
+from autostudent.distill.types import NetworkInfo, Output, View
 from autostudent.errors import ConfigError
 from autostudent.testing.methods import BATCH, Bench, benches, toy_spec
 from autostudent.testing.toys import toy_job
@@ -238,6 +240,12 @@ def test_continuation_mixes_labels_and_distance() -> None:
     assert bench.method.label_weight(bench.view, bench.state) == pytest.approx(2 / 3)
 
 
+def test_dkd_turns_the_teacher_up_epoch_by_epoch_as_in_its_code() -> None:
+    assert [warmed(epoch / 240, 20 / 240) for epoch in range(1, 31)] == pytest.approx(
+        [min(epoch / 20, 1.0) for epoch in range(1, 31)]
+    )
+
+
 def test_dkd_warms_up() -> None:
     bench = only(DKD())
     whole = bench.method.loss(at(bench, 0.5), bench.state)
@@ -245,6 +253,62 @@ def test_dkd_warms_up() -> None:
     assert bench.method.loss(at(bench, 0.0), bench.state).abs().sum() == 0
     assert torch.allclose(bench.method.loss(at(bench, 10 / 240), bench.state), whole / 2)
     assert torch.equal(only(DKD(warmup=0.0), 0.0).objective(), only(DKD(warmup=0.0), 0.5).objective())
+
+
+# ---- who teaches -----------------------------------------------------------------------------------------------------
+
+
+def test_an_ensemble_of_one_voice_is_that_voice() -> None:
+    bench, plain = only(TAEnsemble(inner=KD())), only(KD())
+    first = torch.zeros(BATCH, len(bench.view.sources))
+    first[:, 0] = 1.0
+    view = dataclasses.replace(bench.view, facts={"ensemble_probabilities_accuracy": first})
+    single = dataclasses.replace(plain.view, own=bench.view.own, sources=bench.view.sources[:1])
+
+    assert torch.allclose(bench.method.loss(view, bench.state), plain.method.loss(single, plain.state), atol=1e-5)
+
+
+def test_an_ensemble_of_equal_teachers_does_not_care_for_weights() -> None:
+    for mix in ("probabilities", "logits"):
+        bench, plain = only(TAEnsemble(mix=mix, inner=KD())), only(KD())
+        same = dataclasses.replace(bench.view, sources=bench.view.sources[:1] * 3)
+        single = dataclasses.replace(plain.view, own=bench.view.own, sources=bench.view.sources[:1])
+
+        assert torch.allclose(bench.method.loss(same, bench.state), plain.method.loss(single, plain.state), atol=1e-5)
+
+
+def test_a_curriculum_over_an_ensemble_heats_the_voices_before_they_are_mixed() -> None:
+    bench = only(CTKD(lowest=2.0, span=5.0, raw=-2.0, inner=TAEnsemble(inner=KD(weight=1.0))))
+    method = bench.method
+    assert isinstance(method, CTKD)
+    heat = float(method.temperature(bench.state, 1.0).detach())
+    weights = bench.view.facts["ensemble_probabilities_accuracy"][0]
+    voices = torch.stack([(t / heat).softmax(1) for t in bench.view.teacher_logits])
+    log_s = (bench.view.logits / heat).log_softmax(1)
+    mixed = (weights[:, None, None] * voices).sum(0)
+    expected = heat**2 * (mixed * (mixed.log() - log_s)).sum(1)
+
+    assert torch.allclose(method.loss(bench.view, bench.state), expected, atol=1e-4)
+
+
+def test_permuting_keeps_the_label_and_the_set_of_other_probabilities() -> None:
+    rng = torch.Generator().manual_seed(1)
+    logits, target = torch.randn(7, 6, generator=rng), torch.eye(6)[torch.tensor([0, 5, 2, 2, 1, 4, 3])]
+    mixed = shuffled(logits, target, torch.rand(7, 6, generator=rng))
+    label = target.argmax(1, keepdim=True)
+
+    assert torch.equal(mixed.gather(1, label), logits.gather(1, label))
+    assert torch.equal(mixed.sort(1).values, logits.sort(1).values)
+    assert not torch.equal(mixed, logits)
+
+
+def test_a_sample_is_always_permuted_in_the_same_way() -> None:
+    bench = only(TeacherSweetSpot(permute=True, inner=KD()))
+    first = bench.method.loss(bench.view, bench.state)
+    again = bench.method.loss(dataclasses.replace(bench.view, seed=99), bench.state)
+
+    assert torch.equal(first, again)
+    assert torch.equal(only(TeacherSweetSpot(inner=KD())).objective(), only(KD()).objective())
 
 
 # ---- tables and weights ----------------------------------------------------------------------------------------------
@@ -276,6 +340,73 @@ def test_amal_step_is_what_autograd_finds_through_the_virtual_step() -> None:
     found = hypergradient(mixing.detach(), gradients, features, (held @ weight.T + bias).detach(), held, wanted, lr)
 
     assert torch.allclose(found, expected, atol=1e-12)
+
+
+def amal_by_hand(
+    student: np.ndarray,
+    teacher: np.ndarray,
+    features: np.ndarray,
+    target: np.ndarray,
+    held: tuple[np.ndarray, np.ndarray, np.ndarray],
+    rate: float,
+    step: float,
+    inner: int,
+) -> list[np.ndarray]:
+    """λ after each inner step, its slope by central differences through the virtual step of bias and weight."""
+
+    def softmax(z: np.ndarray) -> np.ndarray:
+        p = np.exp(z - z.max(1, keepdims=True))
+        return p / p.sum(1, keepdims=True)
+
+    def meta_loss(table: np.ndarray) -> float:
+        labels, likeness = softmax(student) - target, 4 * (softmax(student / 4) - softmax(teacher / 4))
+        pull = (table[:, :1] * labels + table[:, 1:] * likeness) / len(student)
+        moved = held[0] - rate * (pull.sum(0) + held[1] @ (features.T @ pull))
+        return float(-np.log(softmax(moved)[held[2] > 0]).mean())
+
+    table, seen = np.tile([0.1, 0.9], (len(student), 1)), []
+    for _ in range(inner):
+        slope = np.zeros_like(table)
+        for place in np.ndindex(*table.shape):
+            nudge = np.zeros_like(table)
+            nudge[place] = 1e-5
+            slope[place] = (meta_loss(table + nudge) - meta_loss(table - nudge)) / 2e-5
+        table = np.clip(table - step * slope, 1e-7, 2 - 1e-7)
+        seen.append(table)
+    return seen
+
+
+@pytest.mark.parametrize("meta_lr", [150.0, 1500.0, 15000.0])
+def test_amal_table_moves_as_in_a_twin_by_hand(meta_lr: float) -> None:
+    rng = torch.Generator().manual_seed(3)
+    bench = only(AMAL(meta_lr=meta_lr))
+    view = dataclasses.replace(
+        bench.view,
+        own=Output(torch.randn(BATCH, 5, generator=rng), {"penultimate": torch.randn(BATCH, 4, generator=rng)}),
+        sources=bench.view.sources[:1],
+    )
+    held = dataclasses.replace(
+        view,
+        own=Output(torch.randn(BATCH, 5, generator=rng), {"penultimate": torch.randn(BATCH, 4, generator=rng)}),
+        batch=dataclasses.replace(view.batch, target=view.batch.target.roll(1, 0)),
+    )
+    by_hand = amal_by_hand(
+        view.logits.double().numpy(),
+        view.teacher_logits[0].double().numpy(),
+        view.own.taps["penultimate"].double().numpy(),
+        view.batch.target.double().numpy(),
+        (held.logits.double().numpy(), held.own.taps["penultimate"].double().numpy(), held.batch.target.numpy()),
+        rate=0.05,
+        step=meta_lr * BATCH / 128,
+        inner=5,
+    )
+    for inner in range(1, 6):
+        method = AMAL(meta_lr=meta_lr, inner=inner)
+        state = method.init(dataclasses.replace(toy_spec(method), teachers=toy_spec(method).teachers[:1]))
+        method.refresh([view], held, 0.05, state)
+        assert isinstance(state.table, Tensor)
+        assert state.table.numpy() == pytest.approx(by_hand[inner - 1], abs=2e-3)
+    assert np.ptp(by_hand[-1]) > 0.05
 
 
 def test_amal_refresh_touches_the_rows_of_its_samples_and_keeps_them_in_bounds() -> None:

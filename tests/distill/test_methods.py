@@ -15,7 +15,10 @@ from autostudent.distill.methods.dkd import DKD
 from autostudent.distill.methods.dml import DML
 from autostudent.distill.methods.eskd import ESKD
 from autostudent.distill.methods.kd import KD
+from autostudent.distill.methods.nkd import NKD
 from autostudent.distill.methods.self_kd import SelfKD
+from autostudent.distill.methods.ta_ensemble import TAEnsemble
+from autostudent.distill.methods.teacher_sweet_spot import TeacherSweetSpot
 from autostudent.errors import ConfigError
 from autostudent.testing.methods import MethodSuite
 
@@ -28,6 +31,10 @@ VARIANTS = {
     "dml joint": DML(order="joint"),
     "self_kd twice": SelfKD(generations=2),
     "ces_kd agreement": CESKD(inner=KD(), score="ladder_agreement", locked="ce_only"),
+    "ta_ensemble of logits": TAEnsemble(mix="logits", score="nll", inner=DKD()),
+    "ctkd over an ensemble": CTKD(inner=TAEnsemble(inner=NKD())),
+    "sweet spot permuted": TeacherSweetSpot(permute=True, inner=KD()),
+    "amal of three": AMAL(meta_lr=150.0),
     "wrapper over wrapper": ESKD(inner=CTKD(inner=CESKD(inner=DKD(), locked="skip"))),
     "ctkd over amal": CTKD(span=5.0, inner=AMAL(teacher_weight=0.1, meta_lr=150.0)),
 }

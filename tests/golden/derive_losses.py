@@ -88,6 +88,12 @@ def derive() -> dict[str, list[float]]:
         ]
         out[f"continuation_{reduction}"] = [max(D(0), x - D("0.4") * D("0.75")) for x in squares]
     out["dgkd"] = [heat**2 * sum((kl(softmax(z[i], "4"), softmax(s[i], "4")) for z in teachers), D(0)) for i in samples]
+    out["ta_ensemble"] = []  # weights .5, .3, .2
+    for i in samples:
+        voices = [softmax(z[i], "4") for z in teachers]
+        shares = (D("0.5"), D("0.3"), D("0.2"))
+        mixed = [sum((w * p[c] for w, p in zip(shares, voices, strict=True)), D(0)) for c in range(4)]
+        out["ta_ensemble"].append(heat**2 * kl(mixed, softmax(s[i], "4")))
     out["ca_mkd_weights"] = []
     for i, y in enumerate(LABELS):
         wrong = softmax([-softmax(z[i])[y].ln() for z in teachers])

@@ -6,7 +6,6 @@ import dataclasses
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor
 
 from autostudent.distill import losses
 from autostudent.distill.method import Method, Paper, Wrapper, hp, require_one_teacher
@@ -60,19 +59,13 @@ class TAEnsemble(Wrapper):
 
     def see(self, view: View, state: State) -> View:
         """The view of a student with one teacher, the ensemble."""
-        weights = view.facts[self.fact].to(view.logits.device).T[:, :, None]  # (M, B, 1)
+        weights = view.facts[self.fact].to(view.logits.device).T
         teachers = torch.stack(view.teacher_logits)
         if self.mix == "logits":
-            mixed = (weights * teachers).sum(0)
+            mixed = (weights[:, :, None] * teachers).sum(0)
         else:
-            heat = view.heat(temperature_of(self.inner))
-            mixed = heat * log_mixture(losses.log_probabilities(teachers, heat), weights)
+            mixed = losses.ensemble_logits(teachers, weights, view.heat(temperature_of(self.inner)))
         return dataclasses.replace(view, sources=(Output(mixed),), heads=(None,))
-
-
-def log_mixture(log_p: Tensor, weights: Tensor) -> Tensor:
-    """log Σ_m w_m p_m ``(B, C)`` from ``log_p`` ``(M, B, C)`` and ``weights`` that broadcast to it."""
-    return (log_p + weights.clamp_min(1e-30).log()).logsumexp(0)
 
 
 def temperature_of(method: Method) -> float:
