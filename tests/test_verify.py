@@ -5,6 +5,9 @@ from __future__ import annotations
 import dataclasses
 import json
 import shutil
+import subprocess
+import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -205,6 +208,43 @@ def test_a_training_that_was_cut_off_goes_on(
     assert resumed["validation"] == whole["validation"]
 
 
+SCRIPT = """
+import sys
+from pathlib import Path
+from autostudent.testing.studies import InlineStudy, small_settings
+from autostudent.verify import verify
+study = InlineStudy(small_settings(Path(sys.argv[1]), data={"name": "digits", "limit": 300}))
+verify(study, [int(sys.argv[2])], seeds=4, compare=False)
+"""
+
+
+@pytest.mark.slow
+def test_killed_at_any_moment_the_same_call_goes_on_and_trains_nothing_twice(tmp_path: Path) -> None:
+    study = InlineStudy(small_settings(tmp_path, trials=3, data={"name": "digits", "limit": 300}))
+    study.run()
+    student = study.rows()[0]["trial"]
+    command = [sys.executable, "-c", SCRIPT, str(tmp_path), str(student)]
+
+    def done() -> dict[str, int]:
+        return {file.parent.name: file.stat().st_mtime_ns for file in tmp_path.glob("assets/verified/*/manifest.json")}
+
+    first = subprocess.Popen(command)
+    while not done() and first.poll() is None:
+        time.sleep(0.05)
+    first.kill()
+    first.wait()
+    before = done()
+    assert 1 <= len(before) < 4
+    subprocess.run(command, check=True)
+
+    after = done()
+    assert len(after) == 4
+    assert {name: after[name] for name in before} == before
+    stored = Store.read(study.settings.store, study.settings.study)
+    assert stored.references()[f"verified: student {student}"]["seeds"] == 4
+    assert stored.described()["verified"] == [student]
+
+
 def small_graph() -> dict[str, Any]:
     space = load_space("resnet_family", None)
     config = {**space.sample(np.random.default_rng(0)), "params.target": 5e3}
@@ -220,7 +260,7 @@ def test_seeds_that_diverged_are_counted_and_left_out() -> None:
     def outcome(*correct: int) -> dict[str, Any]:
         vector = torch.tensor(correct).bool()
         figures = {"accuracy": float(vector.double().mean()), "nll": 1.0, "ece": 0.1, "agreement": 0.5}
-        return {"test": figures, "correct": pack(vector), "seconds": {"student": 1.0}}
+        return {"test": figures, "validation": figures, "correct": pack(vector), "seconds": {"student": 1.0}}
 
     failed = {"failed": "the loss is nan"}
     ours = Measured(student, (outcome(1, 1, 1, 0), failed, outcome(1, 1, 0, 0)))

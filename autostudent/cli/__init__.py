@@ -26,6 +26,7 @@ COMMANDS: tuple[Callable[..., None], ...] = (
     queries.pareto,
     queries.best,
     queries.report,
+    queries.events,
     export.export,
     single.distill,
     catalogues.methods,

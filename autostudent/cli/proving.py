@@ -38,6 +38,7 @@ def verify(
     After a crash, the same command goes on. No more than three students of a study are ever measured on the test split.
     """
     from autostudent.config import load_study
+    from autostudent.report.tables import between, points
     from autostudent.verify import verify as prove
 
     numbers = trial_numbers(trials)
@@ -53,8 +54,8 @@ def verify(
         return
     out.print(proof_table(proof.rows))
     for claim in proof.claims:
-        interval = f"{claim['points']:+.2f} points ({claim['low']:+.2f} to {claim['high']:+.2f})"
-        out.print(f"{claim['difference']}: {interval}, {claim['verdict']}", markup=False, soft_wrap=True)
+        line = f"{claim['difference']}: {points(claim['points'] / 100)} points ({between(claim)}), {claim['verdict']}"
+        out.print(line, markup=False, soft_wrap=True)
 
 
 def trial_numbers(given: list[str] | None) -> list[int] | None:

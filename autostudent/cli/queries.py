@@ -1,4 +1,4 @@
-"""``pareto``, ``best``, ``report``, ``doctor``: questions to a store, while a study runs or after."""
+"""``pareto``, ``best``, ``report``, ``events``, ``doctor``: questions to a store, while a study runs or after."""
 
 from __future__ import annotations
 
@@ -35,13 +35,19 @@ def best(
     max_params: Annotated[str | None, typer.Option(metavar="N", help="At most so many parameters: 50k.")] = None,
     max_memory: Annotated[str | None, typer.Option(metavar="SIZE", help="At most so much memory: 256KiB.")] = None,
     max_macs: Annotated[str | None, typer.Option(metavar="N", help="At most so many multiply-adds: 2M.")] = None,
+    max_latency: Annotated[
+        float | None, typer.Option(metavar="MS", help="At most so many milliseconds a picture, where measured.")
+    ] = None,
+    min_accuracy: Annotated[
+        float | None, typer.Option(metavar="PERCENT", help="At least so much accuracy on validation.")
+    ] = None,
     within: Annotated[
         float | None, typer.Option(metavar="POINTS", help="The smallest within so many points of the best.")
     ] = None,
     rule: Annotated[
         str,
         typer.Option(
-            help="accuracy: the best; knee: where more size buys little; smallest: within one standard error."
+            help="accuracy: the best; knee: where more size buys little; smallest: one standard error from the best."
         ),
     ] = "accuracy",
     store: StoreUrl = None,
@@ -52,26 +58,38 @@ def best(
     """One student of the front: the most accurate under the limits, or the smallest that is nearly as good."""
     from autostudent.store.choose import best as choose
 
-    if within is not None and within < 0:
-        raise ConfigError("--within", within, "points of accuracy, 0 or more")
+    if within is not None and not 0 <= within <= 100:
+        raise ConfigError("--within", within, "points of accuracy, 0 to 100")
+    if min_accuracy is not None and not 0 <= min_accuracy <= 100:
+        raise ConfigError("--min-accuracy", min_accuracy, "a percentage, 0 to 100")
+    if within is not None and rule != "accuracy":
+        raise ConfigError("--within", within, f"no --rule beside it: both say which student to take, got {rule}")
     with open_store(study, store, name, assignments) as opened:
         rows, images = opened.front(), opened.described().get("validation_images")
+        references = opened.references()
     row, reason = choose(
         rows,
         max_params=wish("--max-params", max_params),
         max_memory=wish("--max-memory", max_memory),
         max_macs=wish("--max-macs", max_macs),
+        max_latency=max_latency,
+        min_accuracy=None if min_accuracy is None else min_accuracy / 100,
         within=None if within is None else within / 100,
         rule={"smallest": "smallest_within_1se"}.get(rule, rule),
         images=images,
     )
+    proof = references.get(f"verified: student {row['trial']}")
     if json:
-        as_json({**row, "reason": reason})
+        as_json({**row, "reason": reason, "verified": proof})
         return
     prices = ", ".join(f"{cost(axis, row[axis])} {AXES[axis]}" for axis in AXES if axis in row)
     out.print(f"[bold]student {row['trial']}[/bold]: {percent(row['accuracy'])}, {prices}")
     out.print(f"  {escape(str(row.get('method', '')))}, taught by {escape(taught_by(row))}")
-    out.print(f"  {escape(reason)}")
+    out.print(f"  {escape(reason)}", soft_wrap=True)
+    if proof is not None:
+        spread = f" ± {100 * proof['accuracy_sd']:.1f}" if proof.get("accuracy_sd") is not None else ""
+        accuracy = f"{100 * proof['accuracy']:.1f}{spread} %" if proof.get("accuracy") is not None else "diverged"
+        out.print(f"  trained again with {proof['seeds']} fresh seeds: {accuracy} on the test split")
 
 
 def wish(option: str, text: str | None) -> float | None:
@@ -83,30 +101,55 @@ def wish(option: str, text: str | None) -> float | None:
 
 def report(
     study: MaybeStudyFile = None,
-    target: Annotated[Path | None, typer.Option("--out", metavar="FILE", help="Where the page goes.")] = None,
+    target: Annotated[
+        Path | None, typer.Option("--out", metavar="FILE", help="Where it goes: .html, .md, or .csv for all students.")
+    ] = None,
     store: StoreUrl = None,
     name: StudyName = None,
     assignments: Assignments = None,
 ) -> None:
-    """Writes one HTML page that works without a network: verdict, front, curves, recipes, costs, failures."""
-    from autostudent.report.gather import gather
-    from autostudent.report.page import write_page
+    """Writes one HTML page that works without a network: verdict, front, graphs, curves, recipes, costs, failures.
+
+    A file that ends in .md gets the same as Markdown, one that ends in .csv a line for every student.
+    """
+    from autostudent.assets import Assets
+    from autostudent.report.files import write_report
     from autostudent.settings import store_file
 
-    with open_store(study, store, name, assignments) as opened:
-        contents = gather(opened, study_file=None if study is None else str(study))
+    place = None if study is None else located(study, store, assignments)
     if target is None:
-        url = store if study is None else store_of(study, store, assignments)
-        file = store_file(url or "")
+        file = store_file(store or "" if place is None else place[0])
         target = file.parent / "report.html" if file is not None else Path("report.html")
-    out.print(f"Wrote {escape(str(write_page(contents, target)))}", soft_wrap=True)
+    assets = None if place is None else Assets(place[2])
+    with open_store(study, store, name, assignments) as opened:
+        write_report(opened, target, study_file=None if study is None else str(study), assets=assets)
+    out.print(f"Wrote {escape(str(target))}", soft_wrap=True)
 
 
-def store_of(study: Path, store: str | None, assignments: list[str] | None) -> str:
-    """The storage URL of a study file."""
+def events(
+    study: MaybeStudyFile = None,
+    target: Annotated[Path | None, typer.Option("--to", metavar="FOLDER", help="Where the runs go.")] = None,
+    store: StoreUrl = None,
+    name: StudyName = None,
+    assignments: Assignments = None,
+) -> None:
+    """Writes TensorBoard event files, one run for every student; called again, runs keep their names."""
+    from autostudent.report.events import write_events
+    from autostudent.settings import store_file
+
+    if target is None:
+        file = store_file(store or "" if study is None else located(study, store, assignments)[0])
+        target = file.parent / "events" if file is not None else Path("events")
+    with open_store(study, store, name, assignments) as opened:
+        runs = write_events(opened, target)
+    out.print(f"Wrote {runs} runs; look at them: tensorboard --logdir {escape(str(target))}", soft_wrap=True)
+
+
+def located(study: Path, store: str | None, assignments: list[str] | None) -> tuple[str, str, str]:
+    """(storage URL, study name, artifacts) of a study file."""
     from autostudent.config import locate
 
-    return locate(study, assignments or (), store=store)[0]
+    return locate(study, assignments or (), store=store)
 
 
 def doctor(

@@ -67,13 +67,13 @@ def proof_table(rows: Sequence[Row]) -> Table:
         title="Test split", title_justify="left", box=None, pad_edge=False, header_style="dim", title_style="bold"
     )
     words = ("network", "what it is", "learns from")
-    for name in (*words, "accuracy", "seeds", "parameters", "like teacher", "ECE", "NLL"):
+    for name in (*words, "accuracy", "seeds", "parameters", "like teacher", "ECE", "NLL", "ms"):
         grid.add_column(name, no_wrap=True, justify="left" if name in words else "right")
     for row in rows:
         spread = row.get("accuracy_sd")
         accuracy = percent(row["accuracy"]) if spread is None else f"{100 * row['accuracy']:.1f} ± {100 * spread:.1f} %"
         seeds = f"{row['seeds']}" + (f" ({row['diverged']} diverged)" if row.get("diverged") else "")
-        figures = [percent(row.get("agreement")), *(number(row.get(name)) for name in ("ece", "nll"))]
+        figures = [percent(row.get("agreement")), *(number(row.get(name)) for name in ("ece", "nll", "latency_ms"))]
         cells = [escape(row["name"]), row["kind"], escape(str(row.get("how", "")))]
         grid.add_row(*cells, accuracy, seeds, cost("params", row.get("params")), *figures)
     return grid

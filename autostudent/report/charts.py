@@ -14,6 +14,7 @@ import numpy as np
 from autostudent.front import hypervolume, nondominated
 from autostudent.records import Trial, TrialState
 from autostudent.report.contents import Contents, Reference
+from autostudent.report.effects import Question
 from autostudent.report.words import AXES, cost, percent
 
 Chart = dict[str, Any]
@@ -27,9 +28,13 @@ SYMBOLS = {
     "rival": "triangle-up-open",
     "control": "square-open",
     "baseline": "line-ew-open",
+    "student": "diamond-open",
+    "family": "diamond-tall-open",
 }
+NAMES = {"student": "students trained again", "family": "fresh graphs of a generator"}
 CURVES = 150  # learning curves drawn besides those of the front
 STEPS = 120  # points of the hypervolume curve
+EFFECTS = 8  # questions on the chart of effects
 
 
 def palette(contents: Contents) -> dict[str, str]:
@@ -95,7 +100,7 @@ def floor_of(values: Sequence[float], teacher: Reference | None) -> float | None
 
 
 def costs_of(trials: Sequence[Trial], axes: Sequence[str]) -> dict[str, list[float]]:
-    return {axis: [trial.costs[axis] for trial in trials] for axis in axes}
+    return {axis: [trial.values[axis] for trial in trials] for axis in axes}
 
 
 def front_line(contents: Contents, axis: str) -> Chart:
@@ -140,7 +145,7 @@ def references(kind: str, rows: Sequence[Reference], contents: Contents) -> Char
     """Teacher, rivals and controls, with error bars where there are several seeds."""
     colour = TEACHER if kind in ("teacher", "assistant") else INK
     return {
-        "name": kind,
+        "name": NAMES.get(kind, kind),
         "mode": "markers",
         "xs": {axis: [row.cost(axis) for row in rows] for axis in contents.axes},
         "y": [row.accuracy for row in rows],
@@ -225,7 +230,7 @@ def method_chart(contents: Contents) -> Chart:
 
 
 def volume_chart(contents: Contents) -> Chart | None:
-    """Hypervolume of the front after each finished student, as a share of where it ended."""
+    """Hypervolume of the front over finished students and over working time, as a share of where it ended."""
     complete = sorted(finished(contents), key=lambda trial: trial.results[-1].order)
     if len(complete) < 2:
         return None
@@ -243,16 +248,50 @@ def volume_chart(contents: Contents) -> Chart | None:
         volumes.append(hypervolume(front, np.ones(points.shape[1])))
         begin = end
     last = volumes[-1] or 1.0
+    hours = hours_at(contents)
+    orders = [trial.results[-1].order for trial in complete]
     trace = {
         "mode": "lines",
-        "x": ends,
+        "xs": {"students": ends, "hours": [hours[orders[end - 1]] for end in ends]},
         "y": [volume / last for volume in volumes],
         "line": {"shape": "hv", "color": COLOURS[0], "width": 2},
         "fill": "tozeroy",
         "fillcolor": "rgba(0,114,178,.08)",
-        "hovertemplate": "after %{x} students: %{y:.1%}<extra></extra>",
+        "hovertemplate": "%{x}: %{y:.1%}<extra></extra>",
     }
-    return {"traces": [trace]}
+    return {"traces": [trace], "axes": {"students": "students trained to the end", "hours": "hours of one worker"}}
+
+
+def hours_at(contents: Contents) -> dict[int, float]:
+    """Hours of one worker that all segments up to a commit took together, by the commit's order."""
+    committed = sorted((result for trial in contents.trials for result in trial.results), key=lambda r: r.order)
+    spent, found = 0.0, {}
+    for result in committed:
+        spent += result.seconds.get("segment", sum(result.seconds.values()))
+        found[result.order] = spent / 3600
+    return found
+
+
+def effects_chart(questions: Sequence[Question]) -> Chart | None:
+    """Mean and 95 % interval of every level of the most telling questions; the first question stands on top."""
+    if not questions:
+        return None
+    labels, values, halves, colours = [], [], [], []
+    for place, asked in enumerate(questions[:EFFECTS]):
+        for effect in asked.levels:
+            labels.append(f"{escape(asked.name)}: {escape(effect.level)}")
+            values.append(effect.points)
+            halves.append(effect.half or 0.0)
+            colours.append(COLOURS[place % len(COLOURS)])
+    trace = {
+        "mode": "markers",
+        "x": values,
+        "y": labels,
+        "error_x": {"array": halves, "thickness": 1.5, "width": 3, "color": "#8a8f98"},
+        "marker": {"size": 9, "color": colours},
+        "hovertemplate": "%{y}<br>%{x:+.2f} points<extra></extra>",
+    }
+    return {"traces": [trace], "rows": len(labels)}
 
 
 def objective_points(trials: Sequence[Trial], contents: Contents) -> np.ndarray:

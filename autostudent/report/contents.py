@@ -7,6 +7,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from autostudent.records import Objective, Trial
+from autostudent.report.words import AXES
+from autostudent.space.graph import Architecture
+
+EXACT = ("params", "macs", "memory_bytes")
 
 
 @dataclass(frozen=True)
@@ -14,9 +18,10 @@ class Reference:
     """One row to compare students with, or a student that was trained again with fresh seeds.
 
     ``kind``: "teacher", "assistant", "rival" (hand-designed, distilled), "control" (a front student without a teacher),
-    "baseline" (logistic regression), "student" (a front member retrained; its name is "student" and its number).
+    "baseline" (logistic regression), "student" (a front member retrained; its name is "student" and its number),
+    "family" (fresh graphs from a student's generator).
     ``accuracy`` is a fraction on ``split`` ("validation" or "test"), the mean over ``seeds`` trainings with standard
-    deviation ``sd``.
+    deviation ``sd``. ``how``: what it learned from, in words. ``figures``: agreement, ece, nll, latency_ms.
     """
 
     name: str
@@ -28,10 +33,12 @@ class Reference:
     params: int | None = None
     macs: int | None = None
     memory_bytes: int | None = None
+    how: str = ""
+    figures: Mapping[str, float] = field(default_factory=dict)
 
-    def cost(self, name: str) -> int | None:
+    def cost(self, name: str) -> float | None:
         """The cost of that name, None where it does not apply."""
-        value: int | None = getattr(self, name)
+        value: float | None = self.figures.get(name) if name not in EXACT else getattr(self, name)
         return value
 
 
@@ -42,7 +49,8 @@ class Contents:
     ``study``: the resolved study as stored. ``trials``: all of them, in order of their numbers. ``front``: the store's
     front rows. ``recipes``: method and teachers of each trial by number, as labels. ``validation_images``: size of the
     validation split, from which standard errors follow. ``claims``: differences of accuracy with
-    their intervals in points, as `autostudent.verify` stores them.
+    their intervals in points, as `autostudent.verify` stores them. ``graphs``: the front members' architectures by
+    number, as far as they are to be drawn. ``papers``: what to cite for each method label.
     ``shared_seconds``: what was paid once (teachers, assistants, knowledge). ``environment``: versions of the packages,
     the machine. ``citations``: one text per method used. ``commands``: shell lines that repeat the study. ``created``:
     when the page was made, as text.
@@ -56,6 +64,8 @@ class Contents:
     recipes: Mapping[int, tuple[str, str]] = field(default_factory=dict)
     validation_images: int | None = None
     claims: Sequence[Mapping[str, Any]] = ()
+    graphs: Mapping[int, Architecture] = field(default_factory=dict)
+    papers: Mapping[str, Sequence[str]] = field(default_factory=dict)
     shared_seconds: Mapping[str, float] = field(default_factory=dict)
     environment: Mapping[str, str] = field(default_factory=dict)
     citations: Sequence[str] = ()
@@ -68,9 +78,9 @@ class Contents:
 
     @property
     def axes(self) -> tuple[str, ...]:
-        """Names of the exact costs that the front rows hold."""
+        """Names of the costs that the front rows hold."""
         rows = [*self.front, *(trial.costs for trial in self.trials[:1])]
-        return tuple(name for name in ("params", "macs", "memory_bytes") if any(name in row for row in rows))
+        return tuple(name for name in AXES if any(name in row for row in rows))
 
     def teacher(self, split: str = "validation") -> Reference | None:
         """The teacher that students are compared with, as measured on ``split``."""

@@ -2,25 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import json
+import re
+import shlex
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
+from autostudent.assets import Assets
+from autostudent.errors import AssetError, ConfigError
+from autostudent.records import Trial
 from autostudent.report.cite import citations
 from autostudent.report.contents import Contents, Reference
+from autostudent.report.tables import FAILURES
 from autostudent.report.words import taught_by
+from autostudent.space.graph import Architecture
 from autostudent.store.store import Store
 
 COSTS = ("params", "macs", "memory_bytes")
+FIGURES = ("agreement", "ece", "nll", "latency_ms")
 VERIFIED = "verified: "
+DRAWN = 40  # front members whose graph is drawn
 
 
-def gather(store: Store, *, study_file: str | None = None) -> Contents:
+def gather(store: Store, *, study_file: str | None = None, assets: Assets | None = None) -> Contents:
     """Everything that the page shows, read from the store at this moment.
 
     Args:
-        store: opened to read, with its assets, while the study runs or after.
+        store: opened to read, while the study runs or after.
         study_file: the path that the commands on the page name.
+        assets: the study's, for graphs and tracebacks; without them the page has neither.
     """
     rows = {row["trial"]: row for row in store.rows()}
     students = {f"student {number}": row for number, row in rows.items()}
@@ -31,51 +43,103 @@ def gather(store: Store, *, study_file: str | None = None) -> Contents:
     environment = {"autostudent store": store.url, **(events[-1]["versions"] if events else {})}
     if events and events[-1].get("revision"):
         environment["source revision"] = events[-1]["revision"]
+    front = store.front()
+    methods = {method for method, _ in recipes.values()}
     return Contents(
         study=store.resolved(),
         objectives=tuple(type(o).from_json(v) for o, v in zip(store.objectives, objectives, strict=True))
         if objectives
         else store.objectives,
-        trials=store.trials(),
-        front=store.front(),
-        references=[
-            reference(name, row, students)
-            for name, row in store.references().items()
-            if row.get("accuracy") is not None
-        ],
+        trials=with_tracebacks(store, store.trials()) if assets else store.trials(),
+        front=front,
+        references=sorted(
+            (reference for name, row in store.references().items() for reference in references_of(name, row, students)),
+            key=standing,
+        ),
         recipes=recipes,
         validation_images=described.get("validation_images"),
         claims=described.get("claims", []),
+        graphs=graphs(front, assets) if assets else {},
+        papers={method: citations([method]) for method in methods},
         shared_seconds=described.get("shared_seconds", {}),
         environment=environment,
-        citations=citations(method for method, _ in recipes.values()),
-        commands=commands(study_file),
+        citations=citations(methods),
+        commands=commands(study_file, described.get("verified", []), store.references()),
         created=datetime.now(UTC).strftime("%Y-%m-%d"),
     )
 
 
-def reference(name: str, row: Mapping[str, Any], students: Mapping[str, Mapping[str, Any]]) -> Reference:
-    """A stored reference row as the page wants it; rows that `verify` wrote were measured on the test split.
+def graphs(front: Sequence[Mapping[str, Any]], assets: Assets) -> dict[int, Architecture]:
+    """Architectures of the front's most accurate members; one that cannot be read is left out."""
+    found = {}
+    for row in sorted(front, key=lambda row: -row["accuracy"])[:DRAWN]:
+        if "graph" in row:
+            try:
+                found[row["trial"]] = Architecture.from_json(json.loads(assets.get(row["graph"])))
+            except (AssetError, ConfigError):
+                continue
+    return found
 
-    ``students`` are rows of trials by name ("student 7"): a retrained student costs what its trial does.
+
+def with_tracebacks(store: Store, trials: Sequence[Trial]) -> list[Trial]:
+    """The trials, the first failed ones with the tracebacks that the page shows."""
+    left, found = FAILURES, []
+    for trial in trials:
+        if trial.failure is not None and left:
+            left -= 1
+            try:
+                trace = store.traceback(trial.number)
+            except AssetError:
+                trace = ""
+            trial = replace(trial, failure=replace(trial.failure, traceback=trace))
+        found.append(trial)
+    return found
+
+
+def references_of(name: str, row: Mapping[str, Any], students: Mapping[str, Mapping[str, Any]]) -> list[Reference]:
+    """A stored reference row as the page wants it.
+
+    Rows that `verify` wrote were measured on both splits and give two. ``students`` are rows of trials by name
+    ("student 7"): a retrained student costs what its trial does. A row without an accuracy gives none.
     """
-    verified = name.startswith(VERIFIED)
     title = str(row.get("name", name.removeprefix(VERIFIED)))
     known = {**{k: v for k, v in students.get(title, {}).items() if k in COSTS}, **row}
-    return Reference(
+    if known.get("accuracy") is None:
+        return []
+    first = Reference(
         name=title,
         kind=str(row.get("kind", "rival")),
         accuracy=float(row["accuracy"]),
-        split="test" if verified else "validation",
+        split="test" if name.startswith(VERIFIED) else "validation",
         sd=row.get("accuracy_sd"),
         seeds=int(row.get("seeds", 1)),
         params=known.get("params"),
         macs=known.get("macs"),
         memory_bytes=known.get("memory_bytes"),
+        how=str(row.get("how", "")),
+        figures={name: float(row[name]) for name in FIGURES if row.get(name) is not None},
     )
+    if row.get("validation_accuracy") is None:
+        return [first]
+    again = replace(
+        first, split="validation", accuracy=float(row["validation_accuracy"]), sd=row.get("validation_sd"), figures={}
+    )
+    return [first, again]
 
 
-def commands(study_file: str | None) -> list[str]:
-    """Shell lines that repeat the study and this page."""
-    file = study_file or "STUDY.yaml"
-    return [f"autostudent search {file}", f"autostudent verify {file}", f"autostudent report {file}"]
+def standing(row: Reference) -> tuple[int, int, int, str]:
+    """Sorts references: teachers, then each student followed by what it was compared with, then baselines."""
+    ends = {"teacher": -2, "assistant": -1, "baseline": 1}
+    student = re.search(r"student (\d+)", row.name)
+    order = ("student", "control", "rival", "family")
+    place = order.index(row.kind) if row.kind in order else len(order)
+    return ends.get(row.kind, 0), int(student[1]) if student else -1, place, row.name
+
+
+def commands(study_file: str | None, verified: Sequence[int], references: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """Shell lines that repeat the study, what was verified of it, and this page."""
+    file = shlex.quote(study_file or "STUDY.yaml")
+    seeds = {references.get(f"{VERIFIED}student {number}", {}).get("seeds") for number in verified}
+    given = f" --trials {','.join(map(str, verified))}" if verified else ""
+    given += f" --seeds {seeds.pop()}" if len(seeds) == 1 and None not in seeds else ""
+    return [f"autostudent search {file}", f"autostudent verify {file}{given}", f"autostudent report {file}"]

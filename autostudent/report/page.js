@@ -4,7 +4,8 @@
   const small = window.matchMedia("(max-width: 640px)").matches;
   const config = { responsive: true, displaylogo: false, displayModeBar: window.matchMedia("(hover: hover)").matches ? "hover" : false,
     modeBarButtonsToRemove: ["lasso2d", "select2d", "autoScale2d"] };
-  const names = { params: "parameters", macs: "multiply-adds for one picture", memory_bytes: "inference memory (bytes)" };
+  const names = { params: "parameters", macs: "multiply-adds for one picture", memory_bytes: "inference memory (bytes)",
+    latency_ms: "latency of one picture (ms)" };
 
   function layout(extra) {
     const axis = { gridcolor: "#eceff2", zeroline: false, linecolor: "#b9c2cb", ticks: "outside", tickcolor: "#b9c2cb", automargin: true };
@@ -41,6 +42,7 @@
   }
 
   function front(axis) {
+    if (axis === "3d") return cube();
     const chart = all.front;
     const traces = chart.traces.filter(t => !t.axis || t.axis === axis).map(function (t) {
       const trace = Object.assign({}, t);
@@ -59,6 +61,38 @@
     });
   }
 
+  function cube() {
+    const chart = all.front, axes = Object.keys(chart.axes), x = axes[0], y = axes.includes("memory_bytes") ? "memory_bytes" : axes[1];
+    const solid = { "star": "diamond", "star-open": "diamond-open", "triangle-up-open": "cross", "diamond-tall-open": "diamond-open" };
+    const traces = chart.traces.filter(t => t.xs).map(function (t) {
+      const marker = Object.assign({}, t.marker, { size: Math.max(2.5, 0.5 * t.marker.size) });
+      if (marker.symbol) marker.symbol = solid[marker.symbol] || marker.symbol;
+      if (marker.line) marker.line = { color: marker.line.color, width: 1 };
+      return { type: "scatter3d", mode: "markers", name: t.name, legendgroup: t.legendgroup, showlegend: t.showlegend,
+        x: t.xs[x], y: t.xs[y], z: t.y, customdata: t.customdata, text: t.text, marker: marker,
+        hovertemplate: (t.customdata ? "student %{customdata}" : "%{text}") + "<br>%{z:.2%}<br>%{x:,}, %{y:,}<extra></extra>" };
+    });
+    const short = { params: "parameters", macs: "multiply-adds", memory_bytes: "memory (bytes)", latency_ms: "latency (ms)" };
+    const log = name => ({ type: "log", title: { text: short[name] }, exponentformat: "SI", dtick: 1 });
+    draw("front", traces, { scene: { xaxis: log(x), yaxis: log(y), zaxis: { title: { text: "accuracy" }, tickformat: ".0%" },
+      aspectmode: "manual", aspectratio: { x: 1.4, y: 1.4, z: 0.9 },
+      camera: { eye: { x: 1.5, y: -1.5, z: 0.7 }, center: { x: 0, y: 0, z: -0.15 } } },
+      dragmode: "turntable", legend: { orientation: "h", y: -0.02, yanchor: "top", x: 0 }, margin: { l: 0, r: 0, t: 0, b: 0 } });
+  }
+
+  function volume(axis) {
+    const traces = all.volume.traces.map(t => Object.assign({}, t, { x: t.xs[axis] }));
+    draw("volume", traces, { showlegend: false, xaxis: { title: { text: all.volume.axes[axis] } },
+      yaxis: { title: { text: small ? "" : "share of the final front" }, range: [0, 1.05] } });
+  }
+
+  function effects() {
+    document.getElementById("chart-effects").style.height = (90 + 22 * all.effects.rows) + "px";
+    draw("effects", all.effects.traces, { showlegend: false,
+      xaxis: { title: { text: "points at equal size" }, tickformat: "+.1f", zeroline: true, zerolinecolor: "#8a8f98" },
+      yaxis: { autorange: "reversed", tickformat: "", type: "category", tickfont: { size: small ? 10 : 12 } } });
+  }
+
   function curves() {
     const chart = all.curves;
     draw("curves", chart.traces, {
@@ -71,17 +105,17 @@
   front(Object.keys(all.front.axes)[0]);
   curves();
   draw("methods", all.methods.traces, { showlegend: false, yaxis: { title: { text: small ? "" : "validation accuracy" } } });
+  const charts = { front: front, volume: volume };
   if (all.volume) {
-    draw("volume", all.volume.traces, { showlegend: false, xaxis: { title: { text: "students trained to the end" } },
-      yaxis: { title: { text: small ? "" : "share of the final front" }, range: [0, 1.05] } });
+    volume("students");
   } else {
-    const place = document.getElementById("chart-volume");
-    if (place) place.remove();
+    document.querySelectorAll('#chart-volume, button[data-chart="volume"]').forEach(e => e.remove());
   }
-  document.querySelectorAll("button[data-axis]").forEach(function (button) {
+  if (all.effects) effects();
+  document.querySelectorAll("button[data-chart]").forEach(function (button) {
     button.addEventListener("click", function () {
-      document.querySelectorAll("button[data-axis]").forEach(b => b.setAttribute("aria-pressed", String(b === button)));
-      front(button.dataset.axis);
+      button.parentElement.querySelectorAll("button").forEach(b => b.setAttribute("aria-pressed", String(b === button)));
+      charts[button.dataset.chart](button.dataset.axis);
     });
   });
 })();

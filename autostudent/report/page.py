@@ -8,24 +8,18 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from collections.abc import Mapping, Sequence
 from html import escape
 from importlib.resources import files
-from pathlib import Path
 from typing import Any
 
-from autostudent.assets import write_atomic
 from autostudent.records import TrialState
 from autostudent.report import charts, tables
 from autostudent.report.contents import Contents
+from autostudent.report.effects import Question, by_method, by_teachers, searched
+from autostudent.report.members import members
 from autostudent.report.verdict import Verdict, verdict
 from autostudent.report.words import AXES, percent, times
-
-
-def write_page(contents: Contents, path: str | Path) -> Path:
-    """Writes the page to ``path`` and returns it."""
-    target = Path(path)
-    write_atomic(target, render(contents).encode())
-    return target
 
 
 def render(contents: Contents) -> str:
@@ -34,18 +28,20 @@ def render(contents: Contents) -> str:
 
     found = verdict(contents)
     chosen = found.row["trial"] if found.row is not None else None
+    questions = searched(contents)
     drawings = {
         "front": charts.front_chart(contents, chosen),
         "curves": charts.curve_chart(contents),
         "methods": charts.method_chart(contents),
         "volume": charts.volume_chart(contents),
+        "effects": charts.effects_chart(questions),
     }
     parts = [
         header(contents, found),
         front_section(contents, chosen),
         proof_section(contents),
         section("curves", "How they learned", CURVES_NOTE, chart("curves", "Learning curves")),
-        wins_section(contents),
+        wins_section(contents, questions),
         search_section(contents),
         failures_section(contents),
         reproduce_section(contents),
@@ -70,6 +66,10 @@ WINS_NOTE = (
     "Students that were trained to the end. “At equal size” compares each with what a student of its parameter count "
     "reaches on average in this study, mean and 95 % interval in percentage points; a search is no controlled "
     "experiment, so read it as a hint."
+)
+EFFECTS_NOTE = (
+    "Every variable of the search on its own, the most telling first: points beyond a student of equal size, with 95 % "
+    "intervals; numbers are cut into three ranges. Among many variables some differ by chance."
 )
 
 
@@ -137,25 +137,32 @@ def tiles(contents: Contents, found: Verdict) -> str:
 
 
 def front_section(contents: Contents, chosen: int | None) -> str:
-    """The chart of the front with buttons for its axis, and the table below."""
+    """The chart of the front with buttons for its axis, the table below, and each member on its own."""
     if not contents.front:
         return section("front", "The front", "", "<p>No student has finished its training yet.</p>")
-    buttons = "".join(
-        f'<button type="button" data-axis="{axis}" aria-pressed="{str(axis == contents.axes[0]).lower()}">'
-        f"{AXES[axis].capitalize()}</button>"
-        for axis in contents.axes
-    )
+    choices = {axis: AXES[axis].capitalize() for axis in contents.axes}
+    if len(contents.axes) > 1:
+        choices["3d"] = "3-D"
     note = (
         "No student is both more accurate and cheaper than one on the front (large points). "
         "Up is more accurate, left is cheaper."
     )
-    switch = (
-        f'<div class="switch" role="group" aria-label="Cost axis">{buttons}</div>' if len(contents.axes) > 1 else ""
-    )
     words = "; ".join(charts.summary_text(row, contents.axes) for row in contents.front[:30])
-    body = switch + chart("front", f"Accuracy over cost. {words}") + tables.front_table(contents, chosen)
-    body += tables.recipes(contents)
+    body = switch("front", choices, "Cost axis") + chart("front", f"Accuracy over cost. {words}")
+    body += tables.front_table(contents, chosen) + members(contents, chosen)
     return section("front", "The front", note, body)
+
+
+def switch(name: str, choices: Mapping[str, str], label: str) -> str:
+    """Buttons that choose what the chart of that name shows; the first is pressed. Nothing for a single choice."""
+    if len(choices) < 2:
+        return ""
+    buttons = "".join(
+        f'<button type="button" data-chart="{name}" data-axis="{key}" aria-pressed="{str(not place).lower()}">'
+        f"{words}</button>"
+        for place, (key, words) in enumerate(choices.items())
+    )
+    return f'<div class="switch" role="group" aria-label="{label}">{buttons}</div>'
 
 
 def proof_section(contents: Contents) -> str:
@@ -168,22 +175,29 @@ def proof_section(contents: Contents) -> str:
     return section("proof", "Proof", note, body) if body else ""
 
 
-def wins_section(contents: Contents) -> str:
-    """Methods and teachers, compared."""
-    body = tables.effects_table(contents, "method")
-    if not body:
+def wins_section(contents: Contents, questions: Sequence[Question]) -> str:
+    """Methods, teachers and every other choice of the search, compared."""
+    method, teachers = by_method(contents), by_teachers(contents)
+    if method is None or teachers is None:
         return ""
-    body = chart("methods", "Final accuracy by method") + body + tables.effects_table(contents, "teachers")
+    body = chart("methods", "Final accuracy by method") + tables.effects_table(method) + tables.effects_table(teachers)
+    if questions:
+        words = "; ".join(f"{asked.name} explains {percent(asked.share, 0)}" for asked in questions[:3])
+        body += f'<h3>Which choices matter</h3><p class="note">{EFFECTS_NOTE}</p>'
+        body += chart("effects", f"Effects of the searched variables. {words}")
+        each = "".join(tables.effects_table(asked) for asked in questions)
+        body += f"<details><summary>All variables as tables</summary>{each}</details>"
     return section("wins", "What wins", WINS_NOTE, body)
 
 
 def search_section(contents: Contents) -> str:
     """How the front grew, and where the time went."""
     note = (
-        "Hypervolume of the front after each fully trained student, as a share of where it ended; "
+        "Hypervolume of the front as a share of where it ended; "
         "a curve that is flat at the end says that more students would add little."
     )
-    body = chart("volume", "Hypervolume over students") + tables.time_table(contents)
+    body = switch("volume", {"students": "Over students", "hours": "Over time"}, "Horizontal axis")
+    body += chart("volume", "Hypervolume over students and time") + tables.time_table(contents)
     return section("search", "How the search went", note, body)
 
 

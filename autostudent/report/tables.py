@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from html import escape
 from typing import Any
 
-import numpy as np
-from scipy.stats import t as student_t
-
-from autostudent.records import Trial, TrialState
+from autostudent.records import TrialState
 from autostudent.report.contents import Contents, Reference
+from autostudent.report.effects import Effect, Question
 from autostudent.report.words import AXES, cost, count, duration, percent, size, taught_by, times
 
 FAILURES = 60  # failed students listed one by one
@@ -75,24 +73,6 @@ def price(axis: str, value: float, teacher: Reference | None) -> str:
     return cost(axis, value) + less
 
 
-def recipes(contents: Contents) -> str:
-    """The whole configuration of each front member, folded; best accuracy first, as in the table."""
-    trials = {trial.number: trial for trial in contents.trials}
-    parts = []
-    for row in sorted(contents.front, key=lambda row: -row["accuracy"]):
-        trial = trials.get(row["trial"])
-        if trial is not None:
-            shown = {name: number(value) for name, value in trial.candidate.config.items()}
-            identity = {
-                "seed": trial.candidate.seed,
-                "edits": len(trial.candidate.edits),
-                "key": trial.candidate.key[:12],
-            }
-            title = f"Recipe of student {trial.number}: {contents.method(trial)}"
-            parts.append(f"<details><summary>{escape(title)}</summary>{pairs({**shown, **identity})}</details>")
-    return "".join(parts)
-
-
 def number(value: object) -> str:
     return f"{value:.4g}" if isinstance(value, float) else str(value)
 
@@ -102,6 +82,13 @@ def proof_table(contents: Contents) -> str:
     rows = [row for row in contents.references if row.split == "test"]
     if not rows:
         return ""
+    figures: dict[str, tuple[str, Callable[[float | None], str]]] = {
+        "agreement": ("Like teacher", percent),
+        "ece": ("ECE", thousandths),
+        "nll": ("NLL", thousandths),
+        "latency_ms": ("Latency, ms", thousandths),
+    }
+    shown = {name: entry for name, entry in figures.items() if any(name in row.figures for row in rows)}
     cells = []
     for row in rows:
         spread = f" ± {100 * row.sd:.1f}" if row.sd is not None else ""
@@ -109,14 +96,21 @@ def proof_table(contents: Contents) -> str:
             [
                 escape(row.name),
                 escape(row.kind),
+                escape(row.how),
                 f"{100 * row.accuracy:.1f}{spread} %",
                 str(row.seeds),
                 count(row.params),
                 size(row.memory_bytes),
+                *(word(row.figures.get(name)) for name, (_, word) in shown.items()),
             ]
         )
-    head = ["Network", "What it is", "Test accuracy", "Seeds", "Parameters", "Memory"]
+    head = ["Network", "What it is", "Learned from", "Test accuracy", "Seeds", "Parameters", "Memory"]
+    head += [title for title, _ in shown.values()]
     return table(head, cells, name="Test accuracy", marks=[row.kind for row in rows])
+
+
+def thousandths(value: float | None) -> str:
+    return "–" if value is None else f"{value:.3f}"
 
 
 def claims_table(contents: Contents) -> str:
@@ -124,53 +118,34 @@ def claims_table(contents: Contents) -> str:
     readings = {"tie": "no difference to speak of", "higher": "the first is better", "lower": "the second is better"}
     rows = []
     for claim in contents.claims:
-        low, high = (points(float(claim[end]) / 100) for end in ("low", "high"))
         reading = readings.get(str(claim.get("verdict")), "")
-        cells = [points(float(claim["points"]) / 100), f"{low} to {high}", str(claim.get("seeds", "")), reading]
+        cells = [points(float(claim["points"]) / 100), between(claim), str(claim.get("seeds", "")), reading]
         rows.append([escape(str(claim["difference"]).replace(" - ", " − ")), *cells])
     head = ["Difference", "Points", "95 % interval", "Seeds", "Reading"]
     return table(head, rows, name="Differences on the test split") if rows else ""
 
 
-def equal_size(trials: Sequence[Trial]) -> np.ndarray:
-    """Accuracy (n,) beyond what a student of that size has on average here: residuals of a parabola in log size."""
-    accuracy = np.array([trial.values["accuracy"] for trial in trials])
-    logs = np.log([max(trial.costs.get("params", 1.0), 1.0) for trial in trials])
-    degree = min(2, len(np.unique(logs)) // 6)  # a curve needs more points than it has bends
-    if degree == 0:
-        return accuracy - accuracy.mean()
-    centred = (logs - logs.mean()) / max(float(logs.std()), 1e-9)
-    return np.asarray(accuracy - np.polyval(np.polyfit(centred, accuracy, degree), centred))
+def between(claim: Mapping[str, Any]) -> str:
+    """A claim's interval in points; one of a single seed has none."""
+    if claim.get("low") is None or claim.get("high") is None:
+        return "unknown"
+    low, high = (points(float(claim[end]) / 100) for end in ("low", "high"))
+    return f"{low} to {high}"
 
 
-def effects_table(contents: Contents, by: str) -> str:
-    """Which choice wins: ``by`` is "method" or "teachers". The effect compares students of equal size."""
-    place = 0 if by == "method" else 1
-    complete = [trial for trial in contents.trials if trial.state is TrialState.COMPLETE]
-    if not complete:
-        return ""
-    beyond = equal_size(complete)
-    on_front = {row["trial"] for row in contents.front}
-    tried = Counter(label(contents, trial, place) for trial in contents.trials)
-    groups: dict[str, list[int]] = defaultdict(list)
-    for index, trial in enumerate(complete):
-        groups[label(contents, trial, place)].append(index)
+def effects_table(asked: Question) -> str:
+    """One question: how its answers fared. The effect compares students of equal size."""
+    head = [asked.name, "Students", "To the end", "Best", "On the front", "At equal size, points"]
     rows = []
-    for name, members in sorted(groups.items(), key=lambda item: -float(beyond[item[1]].mean())):
-        mine = beyond[members]
-        half = student_t.ppf(0.975, len(mine) - 1) * mine.std(ddof=1) / len(mine) ** 0.5 if len(mine) > 1 else None
-        interval = "" if half is None else f" ± {100 * half:.1f}"
-        best = max(complete[index].values["accuracy"] for index in members)
-        fronts = sum(complete[index].number in on_front for index in members)
-        cells = [escape(name), str(tried[name]), str(len(members)), percent(best), str(fronts)]
-        rows.append([*cells, points(float(mine.mean())) + interval])
-    title = "Method" if by == "method" else "Taught by"
-    head = [title, "Students", "To the end", "Best", "On the front", "At equal size, points"]
-    return table(head, rows, name=f"What wins, by {title.lower()}")
+    for effect in asked.levels:
+        cells = [escape(effect.level), str(effect.tried), str(effect.students), percent(effect.best)]
+        rows.append([*cells, str(effect.fronts), effect_text(effect)])
+    return table([escape(title) for title in head], rows, name=f"What wins, by {escape(asked.name.lower())}")
 
 
-def label(contents: Contents, trial: Trial, place: int) -> str:
-    return contents.recipes.get(trial.number, ("unknown", "–"))[place] or "–"
+def effect_text(effect: Effect) -> str:
+    """Mean and 95 % interval in points: "+0.4 ± 0.3"."""
+    return points(effect.points / 100) + ("" if effect.half is None else f" ± {effect.half:.1f}")
 
 
 def failure_table(contents: Contents) -> str:

@@ -12,6 +12,7 @@ from autostudent.report.words import AXES, percent, times
 from autostudent.store.choose import recommended
 
 NEAR = 3.0  # points below the teacher that still count as coming near it
+MUCH = 0.75  # a student with at most this share of another's size is much smaller
 
 
 @dataclass(frozen=True)
@@ -29,20 +30,19 @@ def standard_error(accuracy: float, images: int | None) -> float:
     return sqrt(max(accuracy * (1 - accuracy), 0.0) / images) if images else 0.0
 
 
-def choose(contents: Contents) -> tuple[Mapping[str, Any] | None, bool]:
-    """The student that `autostudent.store.choose.recommended` names, and whether it keeps the teacher's accuracy."""
-    if not contents.front:
-        return None, False
-    row, _ = recommended(contents.front, images=contents.validation_images)
-    return row, keeps(contents, row)
-
-
 def keeps(contents: Contents, row: Mapping[str, Any]) -> bool:
-    """Whether the student is at most one standard error below the teacher."""
+    """Whether the student is at most one standard error below the teacher on validation."""
     teacher = contents.teacher()
     if teacher is None:
         return False
     return bool(row["accuracy"] >= teacher.accuracy - standard_error(teacher.accuracy, contents.validation_images))
+
+
+def proved(contents: Contents, row: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    """The claim about teacher and student on the test split, None where the student was not verified."""
+    teacher = contents.teacher("test")
+    what = f"{teacher.name if teacher else ''} - student {row['trial']}"
+    return next((claim for claim in contents.claims if claim.get("difference") == what), None)
 
 
 def savings(contents: Contents, row: Mapping[str, Any], teacher: Reference) -> str:
@@ -57,31 +57,38 @@ def savings(contents: Contents, row: Mapping[str, Any], teacher: Reference) -> s
 
 
 def verdict(contents: Contents) -> Verdict:
-    """What to say first."""
-    row, kept = choose(contents)
-    if row is None:
+    """What to say first of the student that `autostudent.store.choose.recommended` names.
+
+    Where it was verified the sentence rests on the test split: the teacher's accuracy is kept when the interval of
+    teacher minus student reaches zero and ends below `NEAR` points. Otherwise it rests on validation.
+    """
+    if not contents.front:
         return Verdict(None, False, "No student has finished its training yet.", "")
+    row, _ = recommended(contents.front, images=contents.validation_images)
     teacher = contents.teacher()
     if teacher is None:
         least = AXES[contents.axes[0]]
         sentence = f"Student {row['trial']} reaches {percent(row['accuracy'])} with {row[contents.axes[0]]:,} {least}."
         return Verdict(row, False, sentence, proof(contents, row))
-    saved = savings(contents, row, teacher)
-    if kept:
-        sentence = f"Student {row['trial']} keeps the teacher's accuracy with {saved}."
+    saved, claim = savings(contents, row, teacher), proved(contents, row)
+    if claim is None:
+        kept, gap, where = keeps(contents, row), 100 * (teacher.accuracy - row["accuracy"]), ""
     else:
-        gap = 100 * (teacher.accuracy - row["accuracy"])
-        near = (
-            f"comes within {gap:.1f} points of the teacher" if gap <= NEAR else f"is {gap:.1f} points below the teacher"
-        )
-        sentence = f"Student {row['trial']} {near} with {saved}."
-    return Verdict(row, kept, sentence, smaller(contents, row) + proof(contents, row))
+        ends = [float("inf") if claim.get(end) is None else float(claim[end]) for end in ("low", "high")]
+        kept, gap, where = ends[0] <= 0 and ends[1] <= NEAR, float(claim["points"]), " on the test split"
+    if kept:
+        also = smaller(contents, row) if claim is None else ""
+        sentence = f"Student {row['trial']} keeps the teacher's accuracy{where} with {saved}."
+        return Verdict(row, True, sentence, also + proof(contents, row))
+    gap = max(gap, 0.0)
+    near = f"comes within {gap:.1f} points of the teacher" if gap <= NEAR else f"is {gap:.1f} points below the teacher"
+    return Verdict(row, False, f"Student {row['trial']} {near}{where} with {saved}.", proof(contents, row))
 
 
 def smaller(contents: Contents, row: Mapping[str, Any]) -> str:
-    """The smallest student that keeps the teacher's accuracy too, where it is another one."""
+    """The smallest student that keeps the teacher's accuracy too, where it is much smaller."""
     axis, teacher = contents.axes[0], contents.teacher()
-    found = [other for other in contents.front if other[axis] < row[axis] and keeps(contents, other)]
+    found = [other for other in contents.front if other[axis] < MUCH * row[axis] and keeps(contents, other)]
     if not found or teacher is None:
         return ""
     least = min(found, key=lambda other: other[axis])

@@ -11,7 +11,7 @@ from autostudent.errors import ConfigError
 Row = Mapping[str, Any]
 
 RULES = ("accuracy", "knee", "smallest_within_1se")
-COSTS = {"params": "parameters", "macs": "multiply-adds", "memory_bytes": "bytes of memory"}
+COSTS = {"params": "parameters", "macs": "multiply-adds", "memory_bytes": "bytes of memory", "latency_ms": "ms"}
 
 
 def best(
@@ -20,6 +20,7 @@ def best(
     max_params: float | None = None,
     max_macs: float | None = None,
     max_memory: float | None = None,
+    max_latency: float | None = None,
     min_accuracy: float | None = None,
     within: float | None = None,
     rule: str = "accuracy",
@@ -30,7 +31,7 @@ def best(
 
     Args:
         rows: rows of a front, as `autostudent.store.store.Store.front` gives them.
-        max_memory: in bytes.
+        max_memory: in bytes. max_latency: in milliseconds, where the study measured it.
         min_accuracy: least value of ``quality``.
         within: the smallest student whose quality is at most this much below the best one's is taken.
         rule: "accuracy": the best quality; "knee": where quality begins to cost most, the farthest above the line from
@@ -45,7 +46,15 @@ def best(
         raise ConfigError("rule", rule, f"one of: {', '.join(RULES)}")
     if not rows:
         raise ConfigError("best", "an empty front", "a study with at least one student that finished within its limits")
-    limits = {"params": max_params, "macs": max_macs, "memory_bytes": max_memory, quality: min_accuracy}
+    if max_latency is not None and not all("latency_ms" in row for row in rows):
+        raise ConfigError("max_latency", max_latency, "no such limit: latency is not among the study's objectives")
+    limits = {
+        "params": max_params,
+        "macs": max_macs,
+        "memory_bytes": max_memory,
+        "latency_ms": max_latency,
+        quality: min_accuracy,
+    }
     fitting = [row for row in rows if not _broken(row, limits, quality)]
     if not fitting:
         raise _nothing_fits(rows, limits, quality)
@@ -112,7 +121,13 @@ def _broken(row: Row, limits: Mapping[str, float | None], quality: str) -> dict[
 def _nothing_fits(rows: Sequence[Row], limits: Mapping[str, float | None], quality: str) -> ConfigError:
     """An error that names the student that breaks the limits least."""
     nearest = min(rows, key=lambda row: (sum(_broken(row, limits, quality).values()), -row[quality], _sizes(row)))
-    words = {"params": "max_params", "macs": "max_macs", "memory_bytes": "max_memory", quality: f"min_{quality}"}
+    words = {
+        "params": "max_params",
+        "macs": "max_macs",
+        "memory_bytes": "max_memory",
+        "latency_ms": "max_latency",
+        quality: f"min_{quality}",
+    }
     given = {words[name]: limit for name, limit in limits.items() if limit is not None}
     has = ", ".join(f"{row_text(name, nearest[name], quality)}" for name in _broken(nearest, limits, quality))
     key, value = (next(iter(given.items()))) if len(given) == 1 else ("limits", given)
@@ -123,7 +138,9 @@ def _nothing_fits(rows: Sequence[Row], limits: Mapping[str, float | None], quali
 
 def row_text(name: str, value: float, quality: str) -> str:
     """One number of a row in words."""
-    return f"{quality} {value:.4f}" if name == quality else f"{value:,.0f} {COSTS[name]}"
+    if name == quality:
+        return f"{quality} {value:.4f}"
+    return f"{value:.3g} {COSTS[name]}" if name == "latency_ms" else f"{value:,.0f} {COSTS[name]}"
 
 
 def _standard_error(row: Row, quality: str, images: int | None) -> float:

@@ -46,7 +46,14 @@ class Measured:
             return {**head, "accuracy": None}
         found = interval(self.accuracies())
         means = {name: sum(outcome["test"][name] for outcome in whole) / len(whole) for name in AVERAGED}
-        spread = {"accuracy_sd": found.sd, "accuracy_low": found.low, "accuracy_high": found.high}
+        seen = interval([outcome["validation"]["accuracy"] for outcome in whole])
+        spread = {
+            "accuracy_sd": found.sd,
+            "accuracy_low": found.low,
+            "accuracy_high": found.high,
+            "validation_accuracy": seen.mean,
+            "validation_sd": seen.sd,
+        }
         seconds = sum(sum(outcome["seconds"].values()) for outcome in whole) / len(whole)
         return {**head, **means, **spread, "seconds": seconds}
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import struct
 import subprocess
 import sys
 from collections.abc import Callable
@@ -101,6 +102,8 @@ def test_pareto_from_the_store_alone(folder: Path, run: Run) -> None:
         (["--max-memory", "30KiB"], 2),
         (["--max-macs", "5M"], 0),
         (["--within", "1.5"], 0),
+        (["--min-accuracy", "96", "--max-params", "60k"], 0),
+        (["--rule", "knee"], 0),
         (["--rule", "smallest"], 1),
     ],
 )
@@ -135,6 +138,46 @@ def test_report_lies_beside_the_store(folder: Path, run: Run) -> None:
     assert (folder / "runs/digits/report.html").is_file()
 
 
+def test_report_as_markdown_and_as_a_table_of_all_students(folder: Path, run: Run, tmp_path: Path) -> None:
+    run("report", folder / "digits.yaml", "--out", tmp_path / "page.md")
+    text = (tmp_path / "page.md").read_text()
+    assert text.startswith("# digits: students found by autostudent")
+    assert "| 1 | 98.0 % | 80.0 k |" in text
+    run("report", folder / "digits.yaml", "--out", tmp_path / "all.csv")
+    lines = (tmp_path / "all.csv").read_text().splitlines()
+    assert len(lines) == 1 + 5
+    assert lines[0].startswith("trial,accuracy,params")
+
+
+def scalars(folder: Path) -> dict[str, dict[str, list[tuple[int, float]]]]:
+    """What event files hold, by run and tag; a record is length, checksum, data, checksum."""
+    from tensorboardX.proto.event_pb2 import Event
+
+    found: dict[str, dict[str, list[tuple[int, float]]]] = {}
+    for file in folder.glob("*/events.out.tfevents.*"):
+        data, tags = file.read_bytes(), found.setdefault(file.parent.name, {})
+        while data:
+            (length,) = struct.unpack("<Q", data[:8])
+            event = Event.FromString(data[12 : 12 + length])
+            for value in event.summary.value:
+                if value.HasField("simple_value"):
+                    tags.setdefault(value.tag, []).append((event.step, round(value.simple_value, 4)))
+            data = data[16 + length :]
+    return found
+
+
+def test_events_hold_every_curve_once_however_often_they_are_written(folder: Path, run: Run, tmp_path: Path) -> None:
+    for _ in range(2):
+        code, out, _ = run("events", folder / "digits.yaml", "--to", tmp_path)
+        assert code == 0
+        assert "Wrote 5 runs" in out
+    runs = scalars(tmp_path)
+    assert sorted(runs) == [f"student-{number:05}" for number in range(5)]
+    assert runs["student-00001"]["accuracy"] == [(3, 0.74), (9, 0.8), (27, 0.98)]
+    assert runs["student-00001"]["params"] == [(27, 80_000.0)]
+    assert "accuracy" not in runs["student-00004"]
+
+
 def test_doctor(folder: Path, run: Run) -> None:
     code, out, _ = run("doctor", folder / "digits.yaml", "--json")
     summary = json.loads(out)
@@ -156,6 +199,11 @@ def test_doctor(folder: Path, run: Run) -> None:
         (["best", "STUDY", "--max-params", "few"], "--max-params: got 'few'"),
         (["best", "STUDY", "--rule", "luck"], "rule: got 'luck'"),
         (["best", "STUDY", "--within", "-1"], "--within"),
+        (["best", "STUDY", "--within", "1", "--rule", "knee"], "no --rule beside it"),
+        (["best", "STUDY", "--min-accuracy", "200"], "--min-accuracy"),
+        (["best", "STUDY", "--min-accuracy", "99.5"], "the nearest is student 1 with accuracy 0.9800"),
+        (["report", "STUDY", "--out", "page.pdf"], "a file that ends in .html, .md, .csv"),
+        (["verify", "STUDY", "--trials", "3,x"], "--trials: got 'x'; expected numbers of trials"),
         (["check", "STUDY", "--set", "budget.trails=3"], "did you mean 'trials'?"),
         (["search", "STUDY", "--trials", "0"], "budget.trials"),
         (["methods", "kdd"], "did you mean 'kd'?"),

@@ -7,7 +7,7 @@ import pytest
 
 from autostudent.records import TrialState
 from autostudent.report import charts
-from autostudent.report.tables import equal_size
+from autostudent.report.effects import by_method, equal_size, levels_of, searched
 from tests.report.synthetic import study
 
 
@@ -34,6 +34,46 @@ def test_hypervolume_rises_to_one() -> None:
     assert shares == sorted(shares)
     assert shares[-1] == pytest.approx(1.0)
     assert len(shares) <= charts.STEPS
+
+
+def test_hypervolume_over_time_counts_what_all_students_took() -> None:
+    contents = study(60)
+    chart = charts.volume_chart(contents)
+    assert chart is not None
+    xs = chart["traces"][0]["xs"]
+    assert len(xs["hours"]) == len(xs["students"])
+    assert xs["hours"] == sorted(xs["hours"])
+    last = max(t.results[-1].order for t in contents.trials if t.state is TrialState.COMPLETE)
+    paid = sum(sum(r.seconds.values()) for t in contents.trials for r in t.results if r.order <= last)
+    assert xs["hours"][-1] == pytest.approx(paid / 3600)
+
+
+def test_the_method_that_was_made_better_wins_and_its_interval_holds_the_gain() -> None:
+    asked = by_method(study(2000))
+    assert asked is not None
+    found = {effect.level: effect for effect in asked.levels}
+    assert [effect.level for effect in asked.levels] == ["takd", "kd", "ces_kd", "none"]
+    for better, worse, gain in (("takd", "none", 1.0), ("kd", "ces_kd", 0.2)):
+        between = found[better].points - found[worse].points
+        assert found[better].half is not None
+        assert found[worse].half is not None
+        assert between == pytest.approx(gain, abs=1.5 * (found[better].half + found[worse].half))
+    assert 0.3 < asked.share < 0.7  # the gains' variance over theirs and the noise's
+
+
+def test_a_variable_without_effect_explains_nothing() -> None:
+    asked = {question.name: question for question in searched(study(2000))}
+    assert asked["noise"].share < 0.01
+    assert asked["kd.loss"].share > 0.2
+    assert "params.target" not in asked
+    assert "top.nodes" not in asked  # one value only
+
+
+def test_numbers_with_many_values_are_cut_into_ranges_that_hold_as_many_each() -> None:
+    levels = levels_of({n: float(n) for n in range(90)})
+    assert sorted(levels.values()).count(levels[0]) == 30
+    assert len(set(levels.values())) == 3
+    assert levels_of({0: 2, 1: 4, 2: 2}) == {0: "2", 1: "4", 2: "2"}
 
 
 def test_curves_of_the_front_end_at_the_last_rung() -> None:

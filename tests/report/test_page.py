@@ -6,12 +6,13 @@ import json
 import re
 from dataclasses import replace
 from html.parser import HTMLParser
-from pathlib import Path
 
 import pytest
 
 from autostudent.records import TrialState
-from autostudent.report.page import render, write_page
+from autostudent.report.page import render
+from autostudent.report.verdict import verdict
+from autostudent.store.choose import shortlist
 from tests.report.synthetic import study
 
 HOSTILE = "<script>alert(1)</script><img src=x onerror=alert(2)>"
@@ -53,7 +54,10 @@ def test_the_verdict_comes_first_and_names_what_is_saved() -> None:
     page = render(study())
     heading = re.search(r"<h1>(.*?)</h1>", page)
     assert heading
-    assert "keeps the teacher&#x27;s accuracy with 22× fewer parameters and 19× less memory" in heading[1]
+    kept = (
+        "Student 21 keeps the teacher&#x27;s accuracy on the test split with 34× fewer parameters and 26× less memory."
+    )
+    assert heading[1] == kept
     assert "5 fresh seeds" in page
 
 
@@ -92,9 +96,33 @@ def test_user_text_is_shown_as_text() -> None:
         assert "<script" not in trace.get("hovertemplate", "")
 
 
-def test_ten_thousand_students_fit_in_ten_megabytes(tmp_path: Path) -> None:
-    path = write_page(study(10_000), tmp_path / "page.html")
-    assert path.stat().st_size < 10e6
+@pytest.mark.slow
+def test_ten_thousand_students_fit_in_ten_megabytes() -> None:
+    assert len(render(study(10_000)).encode()) < 10e6
+
+
+def test_a_front_member_has_its_graph_drawn_beside_recipe_and_papers() -> None:
+    contents = study()
+    page = render(contents)
+    graph = next(iter(contents.graphs.values()))
+
+    assert page.count('<svg role="img"') == len(contents.graphs) == len(contents.front)
+    assert page.count("<circle cx=") == sum(len(graph.nodes) for graph in contents.graphs.values())
+    assert f"{graph.nodes[-1].op}, {graph.nodes[-1].width} channels" in page
+    parsed(page)
+
+
+def test_drawings_that_would_burst_the_page_are_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    contents = study()
+    monkeypatch.setattr("autostudent.report.members.LARGEST", 1)
+    assert '<svg role="img"' not in render(contents)
+
+
+def test_the_effects_of_every_searched_variable_stand_on_the_page() -> None:
+    page = render(study(200))
+    chart = charts(page)["effects"]
+    assert any(label.startswith("kd.loss: ") for label in chart["traces"][0]["y"])
+    assert "Which choices matter" in page
 
 
 def test_failures_are_listed_by_cause_with_their_message() -> None:
@@ -116,6 +144,43 @@ def test_a_study_that_has_just_begun_has_a_page(left: int) -> None:
 def test_without_a_teacher_the_best_student_is_named() -> None:
     alone = replace(study(), references=[])
     assert "reaches" in render(alone)
+
+
+def test_the_student_of_the_verdict_is_the_one_that_is_verified_by_default() -> None:
+    contents = study()
+    row, _ = shortlist(contents.front, 1, images=contents.validation_images)[0]
+    assert verdict(contents).row == row
+    assert f'<details class="member" open><summary>Student {row["trial"]}:' in render(contents)
+
+
+def test_a_smaller_student_that_keeps_the_accuracy_too_is_named() -> None:
+    contents = study(proof=False)
+    weak = [replace(r, accuracy=0.965) if r.kind == "teacher" else r for r in contents.references]
+    found = verdict(replace(contents, references=weak))
+    assert found.keeps
+    assert found.sentence.startswith("Student 21 keeps the teacher's accuracy")
+    assert found.detail.startswith("Student 22 keeps it too, with 147× fewer parameters")
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "points", "words"),
+    [
+        (-0.2, 0.9, 0.3, "keeps the teacher's accuracy on the test split with 34×"),
+        (1.2, 2.0, 1.6, "comes within 1.6 points of the teacher on the test split with 34×"),
+        (4.0, 6.0, 5.0, "is 5.0 points below the teacher on the test split with 34×"),
+        (-2.0, 8.0, 3.0, "comes within 3.0 points of the teacher on the test split with 34×"),  # says nothing
+        (None, None, 0.5, "comes within 0.5 points of the teacher on the test split with 34×"),
+        (-1.5, -0.5, -1.0, "keeps the teacher's accuracy on the test split with 34×"),
+    ],
+)
+def test_a_verified_student_is_judged_on_the_test_split(
+    low: float | None, high: float | None, points: float, words: str
+) -> None:
+    contents = study()
+    claim = {**contents.claims[0], "low": low, "high": high, "points": points}
+    judged = replace(contents, claims=[claim])
+    assert words in verdict(judged).sentence
+    assert ("<td>unknown</td>" in render(judged)) == (low is None)
 
 
 def test_a_student_that_loses_accuracy_is_said_to_lose_it() -> None:

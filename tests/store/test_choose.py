@@ -60,6 +60,15 @@ def test_the_knee_is_where_accuracy_begins_to_cost():
     assert best([FRONT[3], {**FRONT[0], "accuracy": 0.95}], rule="knee")[0]["accuracy"] == 0.95
 
 
+def test_a_limit_on_latency_is_for_studies_that_measured_it():
+    timed = [{**row, "latency_ms": 0.1 * (1 + row["trial"])} for row in FRONT]
+    assert best(timed, max_latency=0.25)[0]["trial"] == 1
+    with pytest.raises(ConfigError, match=r"the nearest is student 0 with 0\.1 ms"):
+        best(timed, max_latency=0.01)
+    with pytest.raises(ConfigError, match="latency is not among the study's objectives"):
+        best(FRONT, max_latency=1.0)
+
+
 def test_an_impossible_limit_names_the_nearest():
     with pytest.raises(ConfigError) as error:
         chosen(max_params=900)

@@ -1,0 +1,58 @@
+"""From stored rows to references of the page."""
+
+from __future__ import annotations
+
+from autostudent.report.contents import Reference
+from autostudent.report.gather import commands, references_of, standing
+
+ROW = {
+    "name": "student 7", "kind": "student", "how": "takd", "accuracy": 0.9, "accuracy_sd": 0.01, "seeds": 3,
+    "validation_accuracy": 0.92, "validation_sd": 0.02, "ece": 0.05, "nll": 0.3, "agreement": 0.8,
+}  # fmt: skip
+
+
+def test_a_verified_row_is_shown_on_the_split_it_was_measured_on() -> None:
+    test, validation = references_of("verified: student 7", ROW, {"student 7": {"params": 5_000, "state": "complete"}})
+
+    assert (test.split, test.accuracy, test.sd) == ("test", 0.9, 0.01)
+    assert test.figures == {"agreement": 0.8, "ece": 0.05, "nll": 0.3}
+    assert test.params == 5_000
+    assert (validation.split, validation.accuracy, validation.sd) == ("validation", 0.92, 0.02)
+    assert validation.figures == {}
+
+
+def test_each_student_is_followed_by_what_it_was_compared_with() -> None:
+    kinds = {
+        "logistic regression": "baseline",
+        "student 12, no teacher": "control",
+        "student 12": "student",
+        "plain ResNet like student 3": "rival",
+        "main": "teacher",
+        "fresh graphs like student 12": "family",
+        "student 3": "student",
+    }
+    rows = [Reference(name, kind, 0.9, "test") for name, kind in kinds.items()]
+    assert [row.name for row in sorted(rows, key=standing)] == [
+        "main",
+        "student 3",
+        "plain ResNet like student 3",
+        "student 12",
+        "student 12, no teacher",
+        "fresh graphs like student 12",
+        "logistic regression",
+    ]
+
+
+def test_a_row_without_accuracy_is_not_shown() -> None:
+    assert references_of("verified: student 7", {**ROW, "accuracy": None}, {}) == []
+
+
+def test_a_teacher_of_the_search_stands_on_validation() -> None:
+    (teacher,) = references_of("main", {"kind": "teacher", "accuracy": 0.99, "params": 10**6, "macs": 10**8}, {})
+    assert (teacher.name, teacher.kind, teacher.split, teacher.params) == ("main", "teacher", "validation", 10**6)
+
+
+def test_the_commands_repeat_what_was_verified() -> None:
+    rows = {f"verified: student {n}": {"seeds": 3} for n in (4, 7)}
+    assert commands("my study.yaml", [4, 7], rows)[1] == "autostudent verify 'my study.yaml' --trials 4,7 --seeds 3"
+    assert commands(None, [], {})[1] == "autostudent verify STUDY.yaml"
