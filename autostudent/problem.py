@@ -8,7 +8,7 @@ from collections import OrderedDict
 import numpy as np
 
 from autostudent.errors import ConfigError, InvalidDraw
-from autostudent.records import Candidate, Description, Objective, Problem
+from autostudent.records import LATENCY, Candidate, Description, Objective, Problem
 from autostudent.space.architecture import Architecture, InputShape, features, freeze, neighbour
 from autostudent.space.cost import costs
 from autostudent.space.space import Space
@@ -80,12 +80,17 @@ def above_chance(objectives: tuple[Objective, ...], classes: int) -> tuple[Objec
 
 
 def with_references(
-    objectives: tuple[Objective, ...], probes: list[Description], teacher_accuracy: float, classes: int
+    objectives: tuple[Objective, ...],
+    probes: list[Description],
+    teacher_accuracy: float,
+    classes: int,
+    slowest_ms: float | None = None,
 ) -> tuple[Objective, ...]:
     """Objectives whose missing references are filled in.
 
     An exact cost counts up to its limit, or to the largest of the probed draws. Accuracy counts from an error of three
-    times the teacher's plus five points (but never beyond nine tenths of chance level).
+    times the teacher's plus five points (but never beyond nine tenths of chance level). Latency counts up to its limit,
+    or to ``slowest_ms``.
     """
     filled = []
     for objective in objectives:
@@ -97,6 +102,8 @@ def with_references(
         elif objective.name == "accuracy":
             error = min(0.9 * (1 - 1 / classes), 3 * (1 - teacher_accuracy) + 0.05)
             filled.append(dataclasses.replace(objective, reference=1 - error))
+        elif objective.name == LATENCY and (objective.limit or slowest_ms):
+            filled.append(dataclasses.replace(objective, reference=objective.limit or slowest_ms))
         else:
             raise ConfigError(f"objectives.{objective.name}.reference", None, "the worst value that still counts")
     return tuple(filled)

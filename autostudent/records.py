@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     import numpy as np
 
 Value = str | int | float | bool
+LATENCY = "latency_ms"  # the objective that is measured, but not by training
 
 
 def canonical_json(value: object) -> str:

@@ -15,7 +15,7 @@ from pathlib import Path, PurePath
 from typing import Any
 
 from autostudent.errors import ConfigError
-from autostudent.records import Objective
+from autostudent.records import LATENCY, Objective
 
 PLACES = ("npz", "images", "root", "weights", "checkpoint", "architecture")
 """Entries of data and teachers that hold a file or folder. What a plug-in's options mean is for the plug-in alone."""
@@ -155,6 +155,11 @@ class StudySettings:
     def teacher(self) -> str:
         """Name of the teacher that reports compare with."""
         return next(iter(self.teachers))
+
+    @property
+    def timed(self) -> bool:
+        """Whether latency is an objective."""
+        return any(objective.name == LATENCY for objective in self.objectives)
 
     @property
     def roster(self) -> Roster:

@@ -22,9 +22,10 @@ from autostudent.distill.optim import Optim
 from autostudent.distill.recipe import Recipe, read_recipe
 from autostudent.driver import Event, StudyDriver, silent
 from autostudent.errors import ConfigError, StoreError
+from autostudent.measure.latency import latency_of
 from autostudent.problem import Catalogue, above_chance, make_problem, require_feasible, with_references
 from autostudent.propose import make as make_proposer
-from autostudent.records import Candidate, Description, Objective, Problem, digest
+from autostudent.records import LATENCY, Candidate, Description, Objective, Problem, digest
 from autostudent.run.base import Runner
 from autostudent.settings import StudySettings
 from autostudent.space.space import Space, load_space
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
 
 Progress = Callable[[Event], None]
 STARTUP_S, OVERHEAD = 10.0, 1.3
+TIMED = 5  # draws whose latency is measured before a search
 RECIPES = 1000  # random recipes that are looked at before anything is trained
 
 
@@ -109,6 +111,13 @@ class Study:
         """What is known of the random draws."""
         return [description for _, description in self.drawn]
 
+    def latencies(self) -> tuple[float, float, float]:
+        """Milliseconds of a few draws from the cheapest to the dearest: least, median, most."""
+        ranked = sorted((d.costs["macs"], c.key, c) for c, d in self.drawn if d.feasible)
+        graphs = [self.catalogue.architecture(ranked[len(ranked) * n // TIMED][2]) for n in range(TIMED)]
+        found = sorted(latency_of(graph, self.assets, self.device).median_ms for graph in graphs)
+        return found[0], found[TIMED // 2], found[-1]
+
     def runner(self) -> Runner:
         """Where this study's work runs: Ray Tune."""
         from autostudent.run.ray_tune import RayRunner
@@ -171,8 +180,9 @@ class Study:
         self.prepare_knowledge(teachers, self.shared_seed, runner, progress)
         make_facts(settings.roster, teachers, self.dataset, self.assets)
         main = teachers[settings.teacher]
+        slowest = 2 * self.latencies()[-1] if settings.timed else None
         objectives = with_references(
-            settings.objectives, self.probes, main.metrics["accuracy"], len(self.dataset.classes)
+            settings.objectives, self.probes, main.metrics["accuracy"], len(self.dataset.classes), slowest
         )
         problem = make_problem(
             self.catalogue,
@@ -195,6 +205,7 @@ class Study:
             seed=self.shared_seed,
             owner=digest([settings.store, settings.study]),
             device="cuda" if settings.run.gpus_per_trial > 0 else "cpu",
+            latency=settings.timed,
         )
         return Preparation(self.dataset, teachers, objectives, problem, self.catalogue, setup)
 
@@ -315,6 +326,7 @@ class Study:
         for name in ("params", "macs", "memory_bytes"):
             values = sorted(probe.costs[name] for probe in self.probes if probe.feasible)
             sizes[name] = (values[0], values[len(values) // 2], values[-1])
+        sizes |= {LATENCY: self.latencies()} if settings.timed else {}
         data = {
             "name": self.dataset.name,
             "classes": len(self.dataset.classes),

@@ -11,7 +11,7 @@ import logging
 import time
 import traceback
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import torch
@@ -28,9 +28,10 @@ from autostudent.distill.optim import Optim
 from autostudent.distill.recipe import Recipe, read_recipe
 from autostudent.distill.types import Batch, Output
 from autostudent.errors import DataError, InvalidDraw, is_out_of_memory
+from autostudent.measure.latency import latency_of, sharing
 from autostudent.measure.predict import predict
 from autostudent.measure.quality import quality
-from autostudent.records import Candidate, Cause, Failure, Result, Segment
+from autostudent.records import LATENCY, Candidate, Cause, Failure, Result, Segment
 from autostudent.settings import Roster, TrainingSettings
 from autostudent.space.architecture import Architecture, freeze
 from autostudent.space.space import Space
@@ -49,7 +50,7 @@ class TrialSetup:
     ``teachers`` maps the names of the frozen teachers to their asset keys; the first is the teacher that reports
     compare with. ``roster`` says which of them recipes choose from. ``fingerprint`` is that of the data the study was
     begun with. ``owner`` goes into every stored weight and checkpoint: studies that share a folder
-    never share (and never delete) each other's files.
+    never share (and never delete) each other's files. ``latency``: whether it is an objective.
     """
 
     data: Mapping[str, object]
@@ -64,6 +65,7 @@ class TrialSetup:
     seed: int
     owner: str
     device: str = "cpu"
+    latency: bool = False
 
     @property
     def ladder(self) -> tuple[str, ...]:
@@ -200,13 +202,23 @@ class TrialWorker:
         """Trains and measures; never raises for what can go wrong in a training."""
         started = time.perf_counter()
         try:
-            return self._run(segment, started)
+            architecture, redrawn = self.architecture(segment)
+            timed = self.latency(architecture) if self.setup.latency else {}
+            with sharing(self.device):
+                result = self._run(segment, architecture, started)
+            extra = {"redrawn": float(redrawn), **timed}
+            values = {**result.values, **{name: value for name, value in timed.items() if name == LATENCY}}
+            return replace(result, values=values, metrics={**result.metrics, **extra})
         except Exception as error:
             failure = Failure(cause_of(error), f"{type(error).__name__}: {error}", traceback.format_exc())
             return Result(segment.from_epoch, seconds={"lost": time.perf_counter() - started}, failure=failure)
 
-    def _run(self, segment: Segment, started: float) -> Result:
-        architecture, redrawn = self.architecture(segment)
+    def latency(self, architecture: Architecture) -> dict[str, float]:
+        """Milliseconds of one picture on this device, with their spread and the load of the machine."""
+        found = latency_of(architecture, self.assets, self.device)
+        return {LATENCY: found.median_ms, "latency_spread_ms": found.spread_ms, "latency_load": found.load}
+
+    def _run(self, segment: Segment, architecture: Architecture, started: float) -> Result:
         job = self.job(architecture, segment.candidate, segment.replicate)
         fit = Fit.restore(job, self.assets.get(segment.checkpoint)) if segment.checkpoint else Fit(job)
         before = dict(fit.seconds)  # the ledger of earlier segments came with the checkpoint
@@ -216,7 +228,6 @@ class TrialWorker:
         held = self.dataset.validation
         measured = quality(answers(student, held.x, self.device), held.y, self.teacher_logits)
         measured["accuracy_se"] = (measured["accuracy"] * (1 - measured["accuracy"]) / len(held.y)) ** 0.5
-        measured["redrawn"] = float(redrawn)
         owner = f"{self.setup.owner} {segment.trial}"
         if last:
             kept = {"weights": self.assets.put(weights_of(student, owner), ".safetensors")}

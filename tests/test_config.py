@@ -55,7 +55,7 @@ def test_the_demo_study() -> None:
         ("objectives.accuracy=minimize", "objectives.accuracy: got 'minimize'; expected maximize"),
         ("objectives.accuracy={maximize: true, limit: 97}", "a fraction from 0 to 1"),
         ("objectives.params.limit=-1", "objectives.params.limit"),
-        ("objectives.latency=minimize", "one of: accuracy, macs, memory, params"),
+        ("objectives.speed=minimize", "one of: accuracy, latency, macs, memory, params"),
         ("objectives={accuracy: maximize, accurcy: maximize}", "did you mean 'accuracy'?"),
         ("objectives={params: minimize, macs: minimize}", "accuracy and at least one of"),
         ("data.npz=x.npz", "exactly one source"),
@@ -101,6 +101,19 @@ def test_a_plug_in_s_options_are_its_own() -> None:
 def test_a_misspelling_is_said_before_what_is_missing_because_of_it() -> None:
     with pytest.raises(ConfigError, match="did you mean 'budget'"):
         build({"study": "x", "bugdet": {}, "data": {"name": "digits"}})
+
+
+def test_accuracy_is_the_measured_objective_wherever_latency_stands() -> None:
+    wanted = "objectives={latency: {minimize: true, limit: 2}, params: minimize, accuracy: maximize}"
+    settings = load_settings(DIGITS, [wanted])
+    assert [(o.name, o.exact, o.limit) for o in settings.objectives] == [
+        ("accuracy", False, None),
+        ("latency_ms", False, 2),
+        ("params", True, None),
+    ]
+    assert settings.timed
+    assert not load_settings(DIGITS).timed
+    assert "this machine's" in refused(wanted, "run.address=auto")
 
 
 def test_units() -> None:

@@ -38,10 +38,11 @@ def show_check(name: str, report: CheckReport) -> None:
     out.print(f"[bold]{escape(name)}[/bold]: {escape(str(data['name']))}, {data['classes']} classes, pictures {shape}")
     out.print(f"  {data['train']:,} to train on, {data['validation']:,} to validate on")
     grid = Table(box=None, pad_edge=False, header_style="dim")
-    for title in ("teacher", "accuracy", *AXES.values()):
+    axes = [axis for axis in AXES if any(axis in row for row in report.teachers)]
+    for title in ("teacher", "accuracy", *(AXES[axis] for axis in axes)):
         grid.add_column(title, justify="left" if title == "teacher" else "right")
     for row in report.teachers:
-        grid.add_row(escape(str(row["name"])), percent(row["accuracy"]), *(cost(axis, row.get(axis)) for axis in AXES))
+        grid.add_row(escape(str(row["name"])), percent(row["accuracy"]), *(cost(axis, row.get(axis)) for axis in axes))
     out.print(grid)
     limits = {objective["name"]: objective["limit"] for objective in report.objectives}
     sizes = Table(box=None, pad_edge=False, header_style="dim")

@@ -72,7 +72,8 @@ def show(outcome: dict[str, Any]) -> None:
         if measured is not None:
             rest = f"calibration error {percent(measured['ece'])}, log-loss {measured['nll']:.3f}"
             out.print(f"  {split}: {percent(measured['accuracy'])}, {rest}")
-    out.print("  " + ", ".join(f"{cost(axis, outcome['costs'][axis])} {AXES[axis]}" for axis in AXES))
+    prices = outcome["costs"]
+    out.print("  " + ", ".join(f"{cost(axis, prices[axis])} {AXES[axis]}" for axis in AXES if axis in prices))
     spent = outcome["seconds"]
     out.print(
         f"  student {duration(spent['student'])}, beside it {duration(spent['private'])}, "

@@ -155,6 +155,8 @@ def build(raw: Mapping[str, Any]) -> StudySettings:
     if entry.ladder is not None and entry.ladder.of not in teachers:
         raise unknown_name("ladder.of", entry.ladder.of, teachers)
     url = placed(entry.store or default_store(entry.study))
+    if "latency" in entry.objectives and entry.run.address is not None:
+        raise ConfigError("run.address", entry.run.address, "none with the objective latency: it is this machine's")
     return StudySettings(
         study=entry.study,
         data=absolute(entry.data.model_dump(exclude_none=True)),

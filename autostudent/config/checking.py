@@ -15,7 +15,7 @@ from autostudent.config.entries import (
     TrainedTeacher,
 )
 from autostudent.errors import ConfigError, unknown_name
-from autostudent.records import Objective
+from autostudent.records import LATENCY, Objective
 
 TEACHERS: dict[str, type[BaseModel]] = {
     "plugin": PluginTeacher,
@@ -29,6 +29,7 @@ OBJECTIVES = {
     "params": ("params", "minimize", "parameters", True),
     "macs": ("macs", "minimize", "multiply-adds", True),
     "memory": ("memory_bytes", "minimize", "bytes", True),
+    "latency": (LATENCY, "minimize", "ms", False),
 }
 
 M = TypeVar("M", bound=BaseModel)
@@ -123,9 +124,9 @@ def objectives(entries: Mapping[str, Any]) -> tuple[Objective, ...]:
         wanted = [way for way in ("minimize", "maximize") if getattr(entry, way)]
         if wanted != [direction]:
             raise ConfigError(key, " and ".join(wanted) or "no direction", direction)
-        if not exact and entry.limit is not None and entry.limit > 1:
+        if record == "accuracy" and entry.limit is not None and entry.limit > 1:
             raise ConfigError(f"{key}.limit", entry.limit, "a fraction from 0 to 1")
         found.append(Objective(record, direction, unit, entry.reference, entry.limit, exact))
-    if [objective.exact for objective in found].count(False) != 1 or len(found) < 2:
-        raise ConfigError("objectives", list(entries), "accuracy and at least one of params, macs, memory")
-    return tuple(sorted(found, key=lambda objective: objective.exact))
+    if "accuracy" not in entries or len(found) < 2:
+        raise ConfigError("objectives", list(entries), "accuracy and at least one of params, macs, memory, latency")
+    return tuple(sorted(found, key=lambda objective: (objective.name != "accuracy", objective.exact)))

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-AXES = {"params": "parameters", "macs": "multiply-adds", "memory_bytes": "memory"}
-"""The exact costs in the order in which they are shown, with their names in sentences."""
+AXES = {"params": "parameters", "macs": "multiply-adds", "memory_bytes": "memory", "latency_ms": "latency"}
+"""The costs in the order in which they are shown, with their names in sentences; latency only where it was measured."""
 
 
 def percent(fraction: float | None, digits: int = 1) -> str:
@@ -34,7 +34,9 @@ def scaled(number: float, step: float, units: tuple[str, ...]) -> str:
 
 
 def cost(name: str, number: float | None) -> str:
-    """A cost in its own unit: ``memory_bytes`` as a size, the others as a count."""
+    """A cost in its own unit: ``memory_bytes`` as a size, ``latency_ms`` in milliseconds, the others as a count."""
+    if name == "latency_ms":
+        return "–" if number is None else f"{number:.3g} ms"
     return size(number) if name == "memory_bytes" else count(number)
 
 

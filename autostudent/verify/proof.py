@@ -18,6 +18,7 @@ from autostudent.store.choose import shortlist
 from autostudent.trial import TrialSetup, answers
 from autostudent.verify.claims import Measured, claims_of
 from autostudent.verify.contenders import Contender, Map, Say, controls, family_of, rival_of, student_of
+from autostudent.verify.speed import latencies
 from autostudent.verify.tasks import bank_seed, run_task
 
 if TYPE_CHECKING:
@@ -164,7 +165,9 @@ def trained(
 def evaluated(study: Study, prepared: Preparation, measured: Sequence[Measured]) -> Proof:
     """Rows with teacher and baseline around them, and what may be claimed."""
     teacher, right = teacher_row(study, prepared)
+    times = latencies(study, prepared, measured)
     rows = [teacher, *(entry.row() for entry in measured), logistic_row(study)]
+    rows = [{**row, **times.get(row["name"], {})} for row in rows]
     return Proof(rows, claims_of(measured, teacher, right))
 
 

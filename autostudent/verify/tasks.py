@@ -23,6 +23,7 @@ from autostudent.build.network import build
 from autostudent.distill.fit import Diverged, Fit
 from autostudent.distill.job import Job, derive_seed
 from autostudent.measure.intervals import pack
+from autostudent.measure.latency import sharing
 from autostudent.measure.predict import predict
 from autostudent.measure.quality import quality
 from autostudent.records import Candidate, Value, digest
@@ -73,7 +74,8 @@ def run_task(setup: TrialSetup, task: VerifyTask) -> dict[str, Any]:
         return outcome
     progress = entry.folder / ".unfinished"
     try:
-        outcome = measured(bench_of(setup), task, progress)
+        with sharing(setup.device):
+            outcome = measured(bench_of(setup), task, progress)
     except Diverged as error:
         outcome = {"failed": str(error)}
     entry.commit({"outcome.json": json.dumps(outcome).encode()}, {"name": task.name})

@@ -1,0 +1,34 @@
+"""Latency of the finalists, measured again when nothing else runs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import torch
+from torch import nn
+
+from autostudent.build.network import build
+from autostudent.measure.latency import alone, measure_latency
+from autostudent.records import LATENCY
+from autostudent.space.graph import Architecture
+from autostudent.verify.claims import Measured
+
+if TYPE_CHECKING:
+    from autostudent.study import Preparation, Study
+
+TIMED = ("student", "rival")  # a control has its student's graph
+
+
+def latencies(study: Study, prepared: Preparation, measured: Sequence[Measured]) -> dict[str, dict[str, float]]:
+    """Milliseconds of one picture, with their interquartile range, of teacher, students and rivals by name."""
+    data, device = study.dataset, torch.device(study.device)
+    networks: dict[str, nn.Module] = {study.settings.teacher: prepared.teachers[study.settings.teacher].module}
+    for entry in measured:
+        if entry.contender.kind in TIMED:
+            graph = Architecture.from_json(entry.contender.graphs[0])
+            networks[entry.contender.name] = build(graph, 0, data.mean, data.std)
+    x = torch.rand(1, *data.shape, generator=torch.Generator().manual_seed(0)).to(device)
+    with alone(device):
+        found = {name: measure_latency(network.to(device), x) for name, network in networks.items()}
+    return {name: {LATENCY: one.median_ms, "latency_spread_ms": one.spread_ms} for name, one in found.items()}
