@@ -149,3 +149,9 @@ def make_problem(
         rung_costs=tuple(float(step) for step in steps),
         cover=cover,
     )
+
+
+def structural(space: Space) -> tuple[str, ...]:
+    """Recipe choices that others are conditional on: those that decide what kind of recipe it is."""
+    parents = {parent for param in space.params.values() for parent in param.when}
+    return tuple(name for name in space.recipe if name in parents)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path, PurePath
 from typing import Any
@@ -195,6 +195,18 @@ def roster_of(teachers: Mapping[str, Mapping[str, Any]], ladder: LadderSettings 
     dense = (*chain[:1], *(f"dense{number}" for number in range(2, ladder.assistants + 1)))
     others = {name: by for name, by in made.items() if name != ladder.of}
     return Roster((ladder.of, *chain), flat, (ladder.of, *dense), others)
+
+
+def rests_on(teachers: Iterable[str], shared: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """The teachers, those that taught them, and so on, each once; ``shared`` says of each whom it was ``taught_by``."""
+    found: dict[str, None] = {}
+    waiting = [name for name in teachers if name in shared]
+    while waiting:
+        name = waiting.pop(0)
+        if name not in found:
+            found[name] = None
+            waiting += [other for other in shared[name].get("taught_by", ()) if other in shared]
+    return list(found)
 
 
 def without_places(value: Any) -> Any:

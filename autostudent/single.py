@@ -23,11 +23,11 @@ from autostudent.distill.recipe import Recipe, read_recipe
 from autostudent.errors import ConfigError
 from autostudent.measure.quality import quality
 from autostudent.records import Candidate, Value, digest
-from autostudent.settings import LadderSettings, Roster, TrainingSettings, roster_of
+from autostudent.settings import LadderSettings, Roster, TrainingSettings, rests_on, roster_of
 from autostudent.space.architecture import Architecture
 from autostudent.space.cost import costs
 from autostudent.space.space import load_space
-from autostudent.teach.catalogue import make_facts, make_teachers, require_meta, require_open
+from autostudent.teach.catalogue import make_facts, make_teachers, require_meta, require_open, shared_costs
 from autostudent.teach.knowledge import Knowledge
 from autostudent.teach.teacher import Teacher
 from autostudent.teach.training import Say, silent
@@ -120,14 +120,8 @@ class Classroom:
 
     def shared(self, recipe: Recipe) -> dict[str, float]:
         """Seconds paid once for what a recipe rests on: its teachers, those that taught them, their knowledge."""
-        by_key = {teacher.key: teacher for teacher in self.teachers.values()}
-        waiting, found = [self.teachers[name] for name in recipe.teachers], dict[str, float]()
-        while waiting:
-            teacher = waiting.pop()
-            if teacher.name not in found:
-                found[teacher.name] = teacher.seconds + self.known.get(teacher.name, 0.0)
-                waiting += [by_key[key] for key in teacher.about.get("parents", ()) if key in by_key]
-        return found
+        costs = shared_costs(self.teachers, self.known)
+        return {name: costs[name]["seconds"] for name in rests_on(recipe.teachers, costs)}
 
 
 def train(

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -23,17 +22,18 @@ from autostudent.distill.recipe import Recipe, read_recipe
 from autostudent.driver import Event, StudyDriver, silent
 from autostudent.errors import ConfigError, StoreError
 from autostudent.measure.latency import latency_of
-from autostudent.problem import Catalogue, above_chance, make_problem, require_feasible, with_references
+from autostudent.problem import Catalogue, above_chance, make_problem, require_feasible, structural, with_references
 from autostudent.propose import make as make_proposer
 from autostudent.records import LATENCY, Candidate, Description, Objective, Problem, digest
+from autostudent.report.ledger import ledger
 from autostudent.run.base import Runner
 from autostudent.settings import StudySettings
 from autostudent.space.space import Space, load_space
 from autostudent.store.store import Store
-from autostudent.teach.catalogue import make_facts, make_teachers, require_meta, require_open
+from autostudent.teach.catalogue import make_facts, make_teachers, require_meta, require_open, shared_costs
 from autostudent.teach.knowledge import Knowledge
 from autostudent.teach.teacher import Teacher
-from autostudent.trial import TrialSetup, TrialWorker, bank_of
+from autostudent.trial import TrialSetup, TrialWorker, bank_of, one_thread
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -46,7 +46,10 @@ RECIPES = 1000  # random recipes that are looked at before anything is trained
 
 @dataclass(frozen=True)
 class Preparation:
-    """What is made once before a search: data, teachers by falling capacity, their knowledge, the filled-in problem."""
+    """What is made once before a search: data, teachers by falling capacity, their knowledge, the filled-in problem.
+
+    ``looks``: seconds that each teacher took to look at the view bank.
+    """
 
     dataset: datasets.Dataset
     teachers: Mapping[str, Teacher]
@@ -54,6 +57,7 @@ class Preparation:
     problem: Problem
     catalogue: Catalogue
     setup: TrialSetup
+    looks: Mapping[str, float]
 
 
 @dataclass(frozen=True)
@@ -66,17 +70,6 @@ class CheckReport:
     feasible: float
     seconds: float
     objectives: Sequence[Mapping[str, Any]]
-
-
-@contextmanager
-def one_thread() -> Iterator[None]:
-    """Torch with one thread in this process, as in the workers: two on a busy machine are several times slower."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 class Study:
@@ -118,6 +111,11 @@ class Study:
         found = sorted(latency_of(graph, self.assets, self.device).median_ms for graph in graphs)
         return found[0], found[TIMED // 2], found[-1]
 
+    @property
+    def smallest(self) -> int:
+        """Parameters of the smallest student that was drawn within the limits: where a ladder leads to."""
+        return int(min(probe.costs["params"] for probe in self.probes if probe.feasible))
+
     def runner(self) -> Runner:
         """Where this study's work runs: Ray Tune."""
         from autostudent.run.ray_tune import RayRunner
@@ -148,7 +146,7 @@ class Study:
         teachers = make_teachers(
             self.settings.teachers,
             ladder,
-            lambda: int(min(probe.costs["params"] for probe in self.probes if probe.feasible)),
+            lambda: self.smallest,
             wanted,
             self.dataset,
             self.assets,
@@ -177,7 +175,7 @@ class Study:
         self.require_sound()
         teachers = self.teachers(progress)
         training = settings.training
-        self.prepare_knowledge(teachers, self.shared_seed, runner, progress)
+        looks = self.prepare_knowledge(teachers, self.shared_seed, runner, progress)
         make_facts(settings.roster, teachers, self.dataset, self.assets)
         main = teachers[settings.teacher]
         slowest = 2 * self.latencies()[-1] if settings.timed else None
@@ -207,14 +205,18 @@ class Study:
             device="cuda" if settings.run.gpus_per_trial > 0 else "cpu",
             latency=settings.timed,
         )
-        return Preparation(self.dataset, teachers, objectives, problem, self.catalogue, setup)
+        return Preparation(self.dataset, teachers, objectives, problem, self.catalogue, setup, looks)
 
-    def prepare_knowledge(self, teachers: Mapping[str, Teacher], seed: int, runner: Runner, progress: Progress) -> None:
-        """Makes or finds what every teacher says of a view bank."""
+    def prepare_knowledge(
+        self, teachers: Mapping[str, Teacher], seed: int, runner: Runner, progress: Progress
+    ) -> dict[str, float]:
+        """Makes or finds what every teacher says of a view bank; the seconds that each took for it."""
         bank = bank_of(self.dataset, self.settings.training.views or self.settings.budget.epochs, seed)
+        seconds = {}
         for name, teacher in teachers.items():
             progress(Event("prepare", f"what {name} says of {bank.views} views"))
-            Knowledge.ensure(self.assets, teacher, bank, map=runner.map)
+            seconds[name] = Knowledge.ensure(self.assets, teacher, bank, map=runner.map).seconds
+        return seconds
 
     def require_sound(self) -> None:
         """Raises for what can be known to be wrong before any training: GPUs, limits, recipes."""
@@ -286,9 +288,11 @@ class Study:
             "teachers": {name: teacher.key for name, teacher in teachers},
             "objectives": [objective.to_json() for objective in prepared.objectives],
             "validation_images": len(self.dataset.validation.y),
+            "shared": shared_costs(prepared.teachers, prepared.looks),
             "shared_seconds": {
                 "teachers": sum(teacher.seconds for name, teacher in teachers if name in main),
                 "assistants": sum(teacher.seconds for name, teacher in teachers if name not in main),
+                "knowledge": sum(prepared.looks.values()),
             },
         }
 
@@ -302,6 +306,11 @@ class Study:
         """What the store shows of a candidate's recipe."""
         recipe = read_recipe(candidate.config, self.settings.roster)
         return {"method": recipe.name, "teachers": list(recipe.teachers)}
+
+    def ledger(self) -> dict[str, list[dict[str, Any]]]:
+        """Seconds of every student in three columns, and the users of every teacher (see `report.ledger`)."""
+        with Store.read(self.settings.store, self.settings.study) as store:
+            return ledger(store.rows(), store.described().get("shared", {}))
 
     # ---- answers ----------------------------------------------------------------------------------------------------
 
@@ -388,9 +397,3 @@ def epochs_of(rungs: tuple[int, ...], trials: int) -> float:
     """Epochs that a study trains in all: every student to the first rung, a third of them to the last."""
     shares = [1.0, *(max(1 / 3, 3.0**-n) for n in range(1, len(rungs)))]
     return trials * sum(share * (end - start) for share, start, end in zip(shares, (0, *rungs), rungs, strict=False))
-
-
-def structural(space: Space) -> tuple[str, ...]:
-    """Recipe choices that others are conditional on: those that decide what kind of recipe it is."""
-    parents = {parent for param in space.params.values() for parent in param.when}
-    return tuple(name for name in space.recipe if name in parents)

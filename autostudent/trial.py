@@ -10,7 +10,8 @@ import json
 import logging
 import time
 import traceback
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -75,6 +76,17 @@ class TrialSetup:
     def keys(self, names: Sequence[str]) -> tuple[str, ...]:
         """The asset keys of teachers, as far as they were made."""
         return tuple(self.teachers[name] for name in names if name in self.teachers)
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Torch with one thread in this process, as in the workers: two on a busy machine are several times slower."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def optim_of(recipe: Recipe, training: TrainingSettings, epochs: int) -> Optim:

@@ -29,7 +29,8 @@ LAYERS = {
     "testing": 10,
 }  # fmt: skip
 
-TORCH = {"build", "data", "distill", "teach", "measure", "trial", "single", "run", "study", "verify", "bundle", "testing"}
+TORCH = {"build", "data", "distill", "teach", "measure", "trial", "single", "run", "study", "verify", "bundle"}
+TORCH |= {"testing"}
 VENDORS = {
     "torch": TORCH | {"propose"},
     "torchvision": {"data", "teach"},

@@ -51,7 +51,7 @@ def short(paper: Paper) -> str:
     return f"{first} {paper.year}, {paper.arxiv}".rstrip(", ") if paper.authors else "–"
 
 
-def details(method: type) -> dict[str, Any]:
+def details(method: type[Method]) -> dict[str, Any]:
     """What a method says of itself: its needs in words, its hyperparameters with their ranges."""
     from autostudent.distill.method import Wrapper, knobs
     from autostudent.distill.methods.kd import KD

@@ -22,8 +22,11 @@ def distill(
         str, typer.Option("--student", metavar="STUDENT", help="resnet:8x4, GRAPH.json, or STUDY.yaml#TRIAL.")
     ] = "",
     method: Annotated[
-        str, typer.Option("--method", metavar="ID", help="See `autostudent methods`; or ctkd(ces_kd(dkd)).")
-    ] = "kd",
+        str | None,
+        typer.Option(
+            "--method", metavar="ID", help="kd, dkd, ctkd(ces_kd(dkd)), …; without it kd, or the trial's recipe."
+        ),
+    ] = None,
     teacher: Annotated[
         list[str] | None,
         typer.Option("--teacher", metavar="TEACHER", help="A teacher of the study, or resnet:20x16@30. Repeatable."),
@@ -39,11 +42,11 @@ def distill(
 
     --set takes entries of a study (data.name=digits, training.batch_size=64) and of the recipe (dkd.beta=4).
     """
-    from autostudent.config.single import SHAPES, train_student
+    from autostudent.config.single import STUDENTS, train_student
     from autostudent.errors import ConfigError
 
     if not student:
-        raise ConfigError("--student", None, f"{SHAPES}, an architecture's JSON file, or STUDY.yaml#TRIAL")
+        raise ConfigError("--student", None, STUDENTS)
     shown = errors if json else out
     outcome = train_student(
         student,

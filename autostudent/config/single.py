@@ -24,12 +24,13 @@ if TYPE_CHECKING:
 ROOMS = ("data", "teachers", "ladder", "training", "artifacts", "budget")  # entries of a study; others are the recipe's
 RESNET = re.compile(r"resnet:(\d+)x(\d+)(?:/(\d+))?(?:@(\d+))?")
 SHAPES = "resnet:DEPTHxWIDTH (resnet:8x4, resnet:8x4/2 with a stem stride of 2)"
+STUDENTS = f"{SHAPES}, an architecture's JSON file, or STUDY.yaml#TRIAL"
 ASSISTANTS = 2  # of the ladder that a method asks for where the study has none
 
 
 def train_student(
     student: str | Mapping[str, Any],
-    method: str,
+    method: str | None = None,
     teacher: str | Sequence[str] = (),
     *,
     study: str | Path | None = None,
@@ -45,7 +46,8 @@ def train_student(
     Args:
         student: ``resnet:DEPTHxWIDTH``, an architecture's JSON file, ``STUDY.yaml#7`` for the graph of trial 7, or
             ``{"resnet": {"depth": 8, "width": 4}}``.
-        method: an id (see ``autostudent methods``), or a composition such as ``ctkd(ces_kd(dkd))``.
+        method: an id (see ``autostudent methods``), or a composition such as ``ctkd(ces_kd(dkd))``; by default "kd", or
+            the recipe of the trial that ``student`` names.
         teacher: names of the study's catalogue, or ``resnet:20x16@30`` (trained for 30 epochs); the first is the main.
         study: a study file from which data, teachers, ladder, training and epochs are taken.
         settings: ``key=value`` as for ``--set``: entries of a study (``data.name=digits``), else of the recipe
@@ -64,12 +66,18 @@ def train_student(
     """
     from autostudent.distill.recipe import read_recipe
     from autostudent.single import train
-    from autostudent.study import one_thread
-    from autostudent.trial import TrialWorker, weights_of
+    from autostudent.trial import TrialWorker, one_thread, weights_of
 
-    course, raw_recipe = read_course(study, settings, [teacher] if isinstance(teacher, str) else teacher, epochs)
-    graph = read_student(student, course.dataset.input)
-    course, config = read_method(course, method, raw_recipe, teacher, graph)
+    teachers = [teacher] if isinstance(teacher, str) else [*teacher]
+    if study is None and isinstance(student, str) and "#" in student:
+        study = student.partition("#")[0]
+    course, changes = read_course(study, settings, teachers, epochs)
+    graph, own = read_student(student, course.dataset.input)
+    if method is None and own is not None:
+        config = {**own, **changes}
+    else:
+        course, config = read_method(course, method or "kd", changes, teachers)
+    course = with_smallest(course, graph, study, settings)
     with one_thread():
         room = course.prepare([config], graph, say)
         say(f"training the student for {course.epochs} epochs")
@@ -150,8 +158,12 @@ def resnet_entry(shape: re.Match[str]) -> dict[str, int]:
     return {"depth": int(shape[1]), "width": int(shape[2]), **({"stem_stride": int(shape[3])} if shape[3] else {})}
 
 
-def read_student(student: str | Mapping[str, Any], shape: InputShape) -> Architecture:
-    """The graph that ``student`` names, made for pictures of ``shape``. Raises `ConfigError`."""
+def read_student(student: str | Mapping[str, Any], shape: InputShape) -> tuple[Architecture, dict[str, Value] | None]:
+    """(the graph that ``student`` names, made for pictures of ``shape``; the recipe, where it is a trial's).
+
+    Raises:
+        ConfigError: for a student that is none, or is made for other pictures.
+    """
     from autostudent.space.architecture import Architecture
     from autostudent.space.resnet import resnet
 
@@ -162,58 +174,67 @@ def read_student(student: str | Mapping[str, Any], shape: InputShape) -> Archite
     else:
         found = RESNET.fullmatch(student)
         if found is None or found[4]:
-            graph = Architecture.from_json(stored_graph(student))
+            stored, recipe = stored_student(student)
+            graph = Architecture.from_json(stored)
             if graph.input != shape:
                 raise ConfigError("student", student, f"a graph for {shape}; this one is made for {graph.input}")
-            return graph
+            return graph, recipe
         entry = resnet_entry(found)
     try:
-        return resnet(entry["depth"], entry["width"], shape, stem_stride=entry.get("stem_stride", 1))
+        return resnet(entry["depth"], entry["width"], shape, stem_stride=entry.get("stem_stride", 1)), None
     except KeyError as missing:
         raise ConfigError("student.resnet", dict(entry), f"a mapping with {missing}") from None
 
 
-def stored_graph(student: str) -> dict[str, Any]:
-    """The JSON of an architecture file, or of the graph of a study's trial (``STUDY.yaml#7``)."""
+def stored_student(student: str) -> tuple[dict[str, Any], dict[str, Value] | None]:
+    """(the JSON of an architecture file, None), or (the graph of a study's trial, its recipe) for ``STUDY.yaml#7``."""
     from autostudent.assets import Assets
+    from autostudent.config import load_study
     from autostudent.store.store import Store
 
     file, hash_, number = student.partition("#")
-    allowed = f"{SHAPES}, an architecture's JSON file, or STUDY.yaml#TRIAL"
     if hash_:
         load_file(file)
         url, name, artifacts = locate(file)
         assets = Assets(artifacts)
         with Store.read(url, name, assets) as store:
-            graphs = {str(row["trial"]): str(row["graph"]) for row in store.rows() if row.get("graph")}
-        if number not in graphs:
-            raise ConfigError("student", student, f"a trial of the study: {', '.join(graphs) or 'it has none'}")
-        found: dict[str, Any] = json.loads(assets.get(graphs[number]))
-        return found
+            trials = {str(row["trial"]): row for row in store.rows() if row.get("graph")}
+        if number not in trials:
+            raise ConfigError("student", student, f"a trial of the study: {', '.join(trials) or 'it has none'}")
+        row, searched = trials[number], set(load_study(file).space.recipe)
+        recipe = {name: value for name, value in row["candidate"]["config"].items() if name in searched}
+        return json.loads(assets.get(str(row["graph"]))), recipe
     if not Path(file).is_file():
-        raise ConfigError("student", student, allowed)
+        raise ConfigError("student", student, STUDENTS)
     try:
-        read: dict[str, Any] = json.loads(Path(file).read_text())
+        return json.loads(Path(file).read_text()), None
     except ValueError:
-        raise ConfigError("student", student, allowed) from None
-    return read
+        raise ConfigError("student", student, STUDENTS) from None
 
 
 def read_method(
-    course: Course, method: str, recipe: Mapping[str, Value], teacher: str | Sequence[str], graph: Architecture
+    course: Course, method: str, changes: Mapping[str, Value], teachers: Sequence[str]
 ) -> tuple[Course, dict[str, Value]]:
     """(the course with a ladder if the method asks for one, the recipe's whole configuration). Raises `ConfigError`."""
     from autostudent.distill.recipe import recipe_config
-    from autostudent.space.cost import costs
 
-    course = dataclasses.replace(course, smallest=costs(graph).params)
     ids = re.findall(r"[\w.-]+", method)
     several = len([name for name in course.teachers if not course.roster.sources.get(name)]) > 1
     families = {"takd", "ces_kd", "ta_ensemble"} | (set() if several else {"dgkd", "ca_mkd"})
     if course.ladder is None and course.teachers and families & set(ids):
         course = dataclasses.replace(course, ladder=LadderSettings(next(iter(course.teachers)), ASSISTANTS))
-    config = {**recipe_config(method, course.roster), **recipe}
-    named = teacher if isinstance(teacher, str) else next(iter(teacher), None)
-    if named in course.roster.sources and "teach.source" not in recipe:
-        config["teach.source"] = str(named)
+    config = {**recipe_config(method, course.roster), **changes}
+    if teachers and teachers[0] in course.roster.sources and "teach.source" not in changes:
+        config["teach.source"] = teachers[0]
     return course, config
+
+
+def with_smallest(course: Course, graph: Architecture, study: str | Path | None, settings: Sequence[str]) -> Course:
+    """The course with the size to which its ladder leads: that of the study's own ladder, else the student's."""
+    from autostudent.config import load_study
+    from autostudent.space.cost import costs
+
+    if course.ladder is None or course.ladder.smallest is not None or study is None:
+        return dataclasses.replace(course, smallest=costs(graph).params)
+    own = [given for given in settings if given.partition("=")[0].split(".")[0] in ROOMS]
+    return dataclasses.replace(course, smallest=load_study(study, own).smallest)

@@ -100,3 +100,15 @@ def require_open(recipes: Iterable[Recipe], teachers: Mapping[str, Teacher], stu
                     given,
                     f"{info.width}, what its head takes: {recipe.name} applies the head there",
                 )
+
+
+def shared_costs(teachers: Mapping[str, Teacher], looks: Mapping[str, float]) -> dict[str, dict[str, Any]]:
+    """Of every teacher its ``seconds``, training and ``looks`` at the view bank, and whom it was ``taught_by``."""
+    names = {teacher.key: name for name, teacher in teachers.items()}
+    return {
+        name: {
+            "seconds": teacher.seconds + looks.get(name, 0.0),
+            "taught_by": [names[key] for key in teacher.about.get("parents", ()) if key in names],
+        }
+        for name, teacher in teachers.items()
+    }

@@ -12,14 +12,28 @@ from safetensors.torch import load_file
 import autostudent
 from autostudent.build.network import build
 from autostudent.cli import main
+from autostudent.config import load_study
 from autostudent.config.single import read_course, read_method, read_student
 from autostudent.distill.method import knobs
 from autostudent.distill.methods import METHODS
 from autostudent.errors import ConfigError
+from autostudent.records import Candidate
 from autostudent.space.architecture import Architecture, InputShape
+from autostudent.space.cost import costs
 
 Run = Callable[..., tuple[int, str, str]]
 DIGITS = InputShape(1, 8, 8, 10)
+STUDY = """
+study: small
+data: {{name: digits, limit: 300}}
+teachers: {{main: {{resnet: {{depth: 8, width: 8}}, epochs: 1}}}}
+ladder: {{of: main, assistants: 2}}
+space: {{students: hnag_tiny, recipe: kd_basic}}
+objectives: {{accuracy: maximize, params: {{minimize: true, limit: 9k}}}}
+budget: {{trials: 1, epochs: 2}}
+training: {{batch_size: 32}}
+store: sqlite:///{folder}/small/study.db
+"""
 
 
 @pytest.fixture
@@ -89,20 +103,43 @@ def test_the_same_training_gives_the_same_student(shared: list[str], run: Run) -
 
 
 def test_students_are_shapes_files_or_mappings(tmp_path: Path) -> None:
-    graph = read_student("resnet:8x4/2", DIGITS)
+    graph, recipe = read_student("resnet:8x4/2", DIGITS)
     (tmp_path / "graph.json").write_text(json.dumps(graph.to_json()))
 
-    assert read_student(str(tmp_path / "graph.json"), DIGITS).fingerprint == graph.fingerprint
+    assert recipe is None
+    assert read_student(str(tmp_path / "graph.json"), DIGITS)[0].fingerprint == graph.fingerprint
     mapping = {"resnet": {"depth": 8, "width": 4, "stem_stride": 2}}
-    assert read_student(mapping, DIGITS).fingerprint == graph.fingerprint
+    assert read_student(mapping, DIGITS)[0].fingerprint == graph.fingerprint
     with pytest.raises(ConfigError, match=r"made for InputShape\(channels=1"):
         read_student(str(tmp_path / "graph.json"), InputShape(3, 8, 8, 10))
+
+
+def test_a_trial_of_a_study_is_trained_again_with_its_own_recipe(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "small.yaml").write_text(STUDY.format(folder=tmp_path))
+    study = load_study(tmp_path / "small.yaml")
+    recipe = {"kd.loss": "kd", "teach.scheme": "ladder", "teach.rung": 2, "kd.temperature": 3.0, "kd.weight": 0.5}
+    recipe |= {"optim.lr": 0.05, "optim.weight_decay": 1e-4}
+    drawn, _ = study.drawn[0]
+    students = {name: value for name, value in drawn.config.items() if name not in study.space.recipe}
+    candidate = Candidate({**students, **recipe}, drawn.seed)
+    graph = study.catalogue.architecture(candidate)
+    with study.open_store() as store:
+        kept = {"graph": study.assets.put(json.dumps(graph.to_json()).encode(), ".json")}
+        price = {name: float(value) for name, value in costs(graph).as_dict().items()}
+        number = store.create(candidate, graph.fingerprint, price, {**study.label(candidate), **kept}).number
+    code, out, err = run("distill", "--student", f"{tmp_path}/small.yaml#{number}", "--epochs", 1, "--json")
+    outcome = json.loads(out)
+
+    assert code == 0, err
+    assert (outcome["method"], outcome["teachers"]) == ("takd", ["ta2"])
+    assert outcome["recipe"] == recipe
+    assert outcome["costs"] == price
 
 
 def test_teachers_of_one_shape_differ_in_their_seed() -> None:
     settings = ["data.name=digits"]
     course, _ = read_course(None, settings, ["resnet:8x4@3"] * 3, None)
-    other, config = read_method(course, "ca_mkd", {}, (), read_student("resnet:8x2", DIGITS))
+    other, config = read_method(course, "ca_mkd", {}, ())
 
     assert [spec.get("seed", 0) for spec in course.teachers.values()] == [0, 1, 2]
     assert list(course.teachers) == ["main", "t2", "t3"]
@@ -113,7 +150,7 @@ def test_teachers_of_one_shape_differ_in_their_seed() -> None:
 def test_data_teachers_and_sources_come_from_a_study() -> None:
     study = Path(__file__).parents[2] / "studies/digits_all_methods.yaml"
     course, recipe = read_course(study, ["data.limit=500", "kd.temperature=2"], ["checkpoint"], 5)
-    _, config = read_method(course, "kd", recipe, ["checkpoint"], read_student("resnet:8x2", DIGITS))
+    _, config = read_method(course, "kd", recipe, ["checkpoint"])
 
     assert course.epochs == 5
     assert course.data == {"name": "digits", "limit": 500}
