@@ -104,17 +104,17 @@ class Study:
         """What is known of the random draws."""
         return [description for _, description in self.drawn]
 
+    @property
+    def smallest(self) -> int:
+        """Parameters of the smallest student that was drawn within the limits: where a ladder leads to."""
+        return int(min(probe.costs["params"] for probe in self.probes if probe.feasible))
+
     def latencies(self) -> tuple[float, float, float]:
         """Milliseconds of a few draws from the cheapest to the dearest: least, median, most."""
         ranked = sorted((d.costs["macs"], c.key, c) for c, d in self.drawn if d.feasible)
         graphs = [self.catalogue.architecture(ranked[len(ranked) * n // TIMED][2]) for n in range(TIMED)]
         found = sorted(latency_of(graph, self.assets, self.device).median_ms for graph in graphs)
         return found[0], found[TIMED // 2], found[-1]
-
-    @property
-    def smallest(self) -> int:
-        """Parameters of the smallest student that was drawn within the limits: where a ladder leads to."""
-        return int(min(probe.costs["params"] for probe in self.probes if probe.feasible))
 
     def runner(self) -> Runner:
         """Where this study's work runs: Ray Tune."""
