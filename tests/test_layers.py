@@ -43,6 +43,7 @@ VENDORS = {
     "ray": {"run"},
     "pandas": {"report", "run"},
     "plotly": {"report"},
+    "tensorboardX": {"report"},
     "sklearn": {"data", "verify", "study"},
     "networkx": {"space"},
     "pydantic": {"config"},

@@ -61,6 +61,8 @@ def test_students_stand_beside_controls_rival_teacher_and_baseline(study: Inline
     assert kinds == ["teacher", "student", "control", "control", "control", "rival", "baseline"]
     student, rival = proof.rows[1], proof.rows[5]
     assert student["seeds"] == 2
+    timed = {row["name"] for row in proof.rows if row.get("latency_ms", 0) > 0}
+    assert timed == {"main", student["name"], rival["name"]}
     assert 0.7 * student["params"] <= rival["params"] <= student["params"]
     assert all(0 <= row["accuracy"] <= 1 for row in proof.rows)
     assert [claim["seeds"] for claim in proof.claims] == [2] * 5

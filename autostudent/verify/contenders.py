@@ -77,7 +77,7 @@ def controls(student: Contender) -> list[Contender]:
 
     A student that was found without a teacher is its own control, but for the length.
     """
-    if student.config.get("kd.loss") == "none":
+    if student.config.get("kd.loss", "none") == "none":
         name = f"{student.name}, twice the epochs"
         return [dataclasses.replace(student, name=name, kind="control", epochs=2 * student.epochs)]
     labels = dataclasses.replace(

@@ -14,6 +14,7 @@ from torch import Tensor
 from autostudent.assets import checksum
 from autostudent.errors import ConfigError
 from autostudent.measure.quality import quality
+from autostudent.store.attributes import plain
 from autostudent.store.choose import shortlist
 from autostudent.trial import TrialSetup, answers
 from autostudent.verify.claims import Measured, claims_of
@@ -168,7 +169,7 @@ def evaluated(study: Study, prepared: Preparation, measured: Sequence[Measured])
     times = latencies(study, prepared, measured)
     rows = [teacher, *(entry.row() for entry in measured), logistic_row(study)]
     rows = [{**row, **times.get(row["name"], {})} for row in rows]
-    return Proof(rows, claims_of(measured, teacher, right))
+    return Proof(plain(rows), plain(claims_of(measured, teacher, right)))
 
 
 def keep(store: Store, proof: Proof) -> None:
