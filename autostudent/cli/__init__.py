@@ -29,6 +29,7 @@ COMMANDS: tuple[Callable[..., None], ...] = (
     queries.events,
     export.export,
     single.distill,
+    single.costs,
     catalogues.methods,
     catalogues.spaces,
     queries.doctor,

@@ -1,4 +1,4 @@
-"""``distill``: one student, one recipe, no search."""
+"""``distill``: one student, one recipe, no search; ``costs``: what the students of a study cost to train."""
 
 from __future__ import annotations
 
@@ -7,8 +7,9 @@ from typing import Annotated, Any
 
 import typer
 from rich.markup import escape
+from rich.table import Table
 
-from autostudent.cli.options import AsJson, Assignments
+from autostudent.cli.options import AsJson, Assignments, MaybeStudyFile, StoreUrl, StudyName, open_store
 from autostudent.cli.shown import as_json, errors, out
 from autostudent.report.words import AXES, cost, duration, percent
 
@@ -82,3 +83,29 @@ def show(outcome: dict[str, Any]) -> None:
         f"  student {duration(spent['student'])}, beside it {duration(spent['private'])}, "
         f"teachers (once, for all) {duration(spent['shared'])}"
     )
+
+
+def costs(
+    study: MaybeStudyFile = None,
+    store: StoreUrl = None,
+    name: StudyName = None,
+    assignments: Assignments = None,
+    json: AsJson = False,
+) -> None:
+    """Seconds of every student in three columns: its own, of what trained beside it, of teachers paid for once."""
+    from autostudent.report.ledger import ledger
+
+    with open_store(study, store, name, assignments) as opened:
+        found = ledger(opened.rows(), opened.described().get("shared", {}))
+    if json:
+        as_json(found)
+        return
+    grid = Table(box=None, pad_edge=False, header_style="dim")
+    for title in ("student", "method", "student, s", "beside it, s", "shared, s", "its share, s"):
+        grid.add_column(title, justify="left" if title in ("student", "method") else "right", no_wrap=True)
+    for row in found["students"]:
+        spent = (f"{row[column]:.1f}" for column in ("student", "private", "shared", "share"))
+        grid.add_row(str(row["trial"]), escape(str(row["method"] or "")), *spent)
+    out.print(grid)
+    for row in found["teachers"]:
+        out.print(f"{escape(row['name'])}: {duration(row['seconds'])}, used by {row['users']}", soft_wrap=True)

@@ -90,7 +90,7 @@ def require_open(recipes: Iterable[Recipe], teachers: Mapping[str, Teacher], stu
             info = teachers[name].info
             missing = [tap for tap in needs.taps if tap not in info.taps]
             if "penultimate" not in info.taps or missing:
-                lacks = ", ".join(missing) or "a linear head"
+                lacks = ", ".join(missing) or "linear head"
                 raise ConfigError(f"teachers.{name}", f"no {lacks}", f"a teacher that lets {recipe.name} look inside")
             unfit = [tap for tap in needs.taps if needs.access == "heads" and info.taps[tap][0] != info.width]
             if unfit:

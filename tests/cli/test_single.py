@@ -17,7 +17,7 @@ from autostudent.config.single import read_course, read_method, read_student
 from autostudent.distill.method import knobs
 from autostudent.distill.methods import METHODS
 from autostudent.errors import ConfigError
-from autostudent.records import Candidate
+from autostudent.records import Candidate, Result
 from autostudent.space.architecture import Architecture, InputShape
 from autostudent.space.cost import costs
 
@@ -221,3 +221,24 @@ def test_one_method_in_detail(run: Run, name: str, needs: str) -> None:
     assert code == 0
     assert needs in out
     assert all(f"  {knob} = {default}" in out for knob, default, _ in knobs(METHODS[name]))
+
+
+def test_costs_of_a_study_in_three_columns(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "small.yaml").write_text(STUDY.format(folder=tmp_path))
+    study = load_study(tmp_path / "small.yaml")
+    with study.open_store() as store:
+        store.describe({"shared": {"main": {"seconds": 60.0, "taught_by": []}}})
+        for number, teachers in enumerate((["main"], ["main"], [])):
+            price = {"params": 1000.0, "macs": 1.0, "memory_bytes": 1.0}
+            about = {"method": "kd" if teachers else "dml", "teachers": teachers}
+            trial = store.create(Candidate({"kd.loss": "kd"}, number), f"f{number}", price, about)
+            store.start(trial.number, 2)
+            store.commit(trial.number, Result(2, {"accuracy": 0.5}, seconds={"student": 4.0, "private": 3.0 * number}))
+    found = json.loads(run("costs", tmp_path / "small.yaml", "--json")[1])
+    code, text, _ = run("costs", tmp_path / "small.yaml")
+
+    assert code == 0
+    assert [row["share"] for row in found["students"]] == [30.0, 30.0, 0.0]
+    assert [row["private"] for row in found["students"]] == [0.0, 3.0, 6.0]
+    assert found["teachers"] == [{"name": "main", "seconds": 60.0, "users": 2}]
+    assert "used by 2" in text

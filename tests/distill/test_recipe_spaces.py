@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import numpy as np
 import pytest
 
+from autostudent.config import load_study
 from autostudent.distill.method import knobs
 from autostudent.distill.methods import METHODS
 from autostudent.distill.recipe import OPTIM, QUESTIONS, Recipe, layers, method_id, read_recipe
+from autostudent.problem import make_problem, structural
+from autostudent.propose import make
 from autostudent.records import Value
 from autostudent.settings import LadderSettings, Roster, roster_of
 from autostudent.space.domains import Choice
@@ -110,3 +114,17 @@ def test_smaller_spaces_are_parts_of_the_whole(part: str) -> None:
             assert set(mine.values) <= set(theirs.values), name
         else:
             assert mine == theirs, name
+
+
+def test_the_study_over_all_methods_tries_each_of_them() -> None:
+    study = load_study(Path(__file__).parents[2] / "studies/digits_all_methods.yaml")
+    budget, seed = study.settings.budget, study.settings.search.seed
+    cover = structural(study.space)
+    problem = make_problem(study.catalogue, study.settings.objectives, budget.rungs, budget.trials, seed, cover)
+    asked = make(study.settings.search.proposer).ask(problem, [], budget.trials)
+    recipes = [read_recipe(proposal.candidate.config, study.settings.roster) for proposal in asked]
+
+    assert len(recipes) == 40
+    assert set().union(*map(ids, recipes)) == set(METHODS)
+    assert {name for recipe in recipes for name in recipe.teachers} >= {*study.settings.teachers, "ta2", "flat2"}
+    assert budget.rungs == (budget.epochs,)  # nobody is pruned

@@ -1,0 +1,81 @@
+"""Recipes that a study cannot teach are refused in one line, before anything is trained."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from autostudent.assets import Assets
+from autostudent.data.datasets import load
+from autostudent.distill.recipe import read_recipe
+from autostudent.errors import ConfigError
+from autostudent.settings import SpaceSettings, roster_of
+from autostudent.teach.catalogue import require_open
+from autostudent.teach.teachers import resolve
+from autostudent.testing.studies import InlineStudy, small_settings
+
+CA_MKD = "kd.loss: {choice: [ca_mkd]}"
+CASES: dict[str, tuple[str, dict[str, Any], str]] = {
+    "ca_mkd with one teacher": (CA_MKD, {"ladder": None}, "ca_mkd at least 2 teachers, not 1"),
+    "amal without a meta split": ("kd.loss: {choice: [amal]}", {"meta": 0}, "data.meta: got 0.*amal needs a meta"),
+    "an ensemble without a meta split": (
+        "kd.loss: {choice: [kd]}, teach.scheme: {choice: [ensemble]}",
+        {"meta": 0},
+        "ta_ensemble needs a meta split",
+    ),
+    "an unknown knob": ("kd.loss: {choice: [kd]}, kd.temprature: {float: [1, 4]}", {}, "mean 'kd.temperature'"),
+    "a knob of another loss": ("kd.loss: {choice: [kd]}, dkd.beta: {float: [1, 4]}", {}, "got 'dkd.beta'"),
+    "a range beyond the method's": ("kd.loss: {choice: [kd]}, kd.weight: {float: [1.5, 2]}", {}, "0.0 to 1.0"),
+    "a source that is not there": (
+        "kd.loss: {choice: [kd]}, teach.source: {choice: [sweet1]}",
+        {},
+        "teach.source: got 'sweet1'.*add sweet1 to the study's teachers",
+    ),
+    "a curriculum without temperature": (
+        "kd.loss: {choice: [continuation_kd]}, kd.curriculum: {choice: [ctkd]}",
+        {},
+        "a loss that has a temperature",
+    ),
+    "an expert for peers": ("kd.loss: {choice: [dml]}, teach.scheme: {choice: [experts]}", {}, "no frozen teacher"),
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_check_refuses(case: str, tmp_path: Path) -> None:
+    params, changes, message = CASES[case]
+    (tmp_path / "recipe.yaml").write_text(f"params: {{{params}}}")
+    data = {"name": "digits", "limit": 300, **({"meta": changes.pop("meta")} if "meta" in changes else {})}
+    settings = small_settings(
+        tmp_path, data=data, space=SpaceSettings("hnag_tiny", str(tmp_path / "recipe.yaml")), **changes
+    )
+    with pytest.raises(ConfigError, match=message) as caught:
+        InlineStudy(settings).check()
+
+    assert "\n" not in str(caught.value)
+    assert not list(Path(settings.artifacts).glob("teachers/*"))
+
+
+def test_methods_that_look_inside_are_refused_where_a_teacher_or_a_student_is_closed(tmp_path: Path) -> None:
+    data, spec = load({"name": "digits", "limit": 300}), {"resnet": {"depth": 8, "width": 4}, "epochs": 1}
+    open_one = resolve("main", spec, data, Assets(tmp_path))
+    roster = roster_of({"main": spec, "other": spec}, None)
+    maps = read_recipe({"kd.loss": "ca_mkd", "ca_mkd.feature": 50.0}, roster)
+    plain = read_recipe({"kd.loss": "ca_mkd"}, roster)
+    bridge = read_recipe({"kd.loss": "sokd"}, roster)
+    closed = dataclasses.replace(open_one, info=dataclasses.replace(open_one.info, taps={}))
+    narrow = dataclasses.replace(open_one, info=dataclasses.replace(open_one.info, width=7))
+    stages = ["stage1", "stage2", "stage3"]
+
+    require_open([maps, bridge], {"main": open_one, "other": open_one}, stages)
+    require_open([plain], {"main": closed, "other": closed}, stages)
+    for recipe, teachers, taps, message in (
+        (maps, {"main": open_one, "other": closed}, stages, r"teachers\.other: got 'no stage3'.*ca_mkd look inside"),
+        (bridge, {"main": closed}, stages, r"teachers\.main: got 'no linear head'.*sokd look inside"),
+        (maps, {"main": open_one, "other": narrow}, stages, "16 channels at stage3.*expected 7"),
+        (maps, {"main": open_one, "other": open_one}, stages[:2], "no stage3.*students that let ca_mkd"),
+    ):
+        with pytest.raises(ConfigError, match=message):
+            require_open([recipe], teachers, taps)
