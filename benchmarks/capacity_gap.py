@@ -141,7 +141,7 @@ def main() -> None:
     parser.add_argument("--npz", help="Fashion-MNIST as an .npz file")
     parser.add_argument("--limit", type=int, help="pictures for training and validation together")
     parser.add_argument("--teachers", default="8x9,8x16,14x16,14x24", help="DEPTHxWIDTH, by rising size")
-    parser.add_argument("--teacher-epochs", type=int, default=18)
+    parser.add_argument("--teacher-epochs", type=int, default=15)
     parser.add_argument("--teacher-seeds", type=int, default=2)
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--epochs", type=int, default=12)

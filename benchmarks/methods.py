@@ -1,11 +1,11 @@
 """Every distillation method on one student, side by side with controls that have no teacher.
 
     python benchmarks/methods.py --stage all --npz FASHION.npz [--data fashion|digits] [--seeds 5] [--epochs 12] \
-        [--methods kd,dkd] [--workers 2] [--teacher 14x16] [--results FOLDER]
+        [--methods kd,dkd] [--workers 2] [--teacher 8x16] [--results FOLDER]
 
 Stages, each of which goes on where it was stopped:
 
-tune    three settings a row on one seed that no table shows; the best on validation goes on
+tune    three settings a row on one seed that no table shows, half the epochs; the best on validation goes on
 small   an 11k-parameter student, every row, ``--seeds`` seeds; seed s has teacher s mod 3
 equal   rows with private cost again, their epochs cut until student + private seconds equal the student's alone
 large   a 50k-parameter student: none, kd, dkd, takd and the two best rows of "small" on validation
@@ -13,7 +13,8 @@ final   none, kd and the three best rows of "small" on validation, on 8 fresh se
 report  writes methods.md from what there is; text in methods_notes.md goes below the tables
 
 Accuracy, calibration error and log-loss are those of the test split, which no choice looks at. Teachers are trained
-once; every row has the same number of tuned settings. Sized for about 90 CPU-minutes with Fashion-MNIST.
+once; every row has the same number of tuned settings. About 100 CPU-minutes with Fashion-MNIST, a third of them for
+teachers and for rows with private cost.
 """
 
 from __future__ import annotations
@@ -186,7 +187,7 @@ class Comparison:
     def tune(self) -> dict[str, int]:
         """The setting of each row that is best on validation."""
         tried = [(row, n) for row in self.rows for n in range(len(ROWS[row]))]
-        lines = self.run([task("tune", row, n, TUNING_SEED, self.epochs) for row, n in tried])
+        lines = self.run([task("tune", row, n, TUNING_SEED, max(1, self.epochs // 2)) for row, n in tried])
         best: dict[str, tuple[float, int]] = {}
         for (row, n), line in zip(tried, lines, strict=True):
             best[row] = max(best.get(row, (-1.0, 0)), (validation([line]), -n))
@@ -309,7 +310,7 @@ def main() -> None:
     parser.add_argument("--methods", help="rows, separated by commas; none is always among them")
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--epochs", type=int, default=12)
-    parser.add_argument("--teacher", default="14x16", metavar="DEPTHxWIDTH")
+    parser.add_argument("--teacher", default="8x16", metavar="DEPTHxWIDTH")
     parser.add_argument("--teacher-epochs", type=int, default=18)
     parser.add_argument("--workers", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--results", type=Path, default=RESULTS)

@@ -13,7 +13,11 @@ from autostudent.distill.types import State, View
 
 @dataclass(frozen=True)
 class ESKD(Wrapper):
-    """Any loss until ``stop``, labels alone from then on. The learning-rate schedule goes on as it was."""
+    """Any loss until ``stop``, labels alone from then on. The learning-rate schedule goes on as it was.
+
+    The paper's other half, a teacher that was trained less than it could be, is a source of the recipe: an entry
+    ``early_stopped: {share: …, schedule: compressed or checkpoint}`` of the study's teachers.
+    """
 
     paper = Paper(
         "On the Efficacy of Knowledge Distillation",
@@ -21,7 +25,7 @@ class ESKD(Wrapper):
         2019,
         arxiv="1910.01348",
         venue="ICCV",
-        note="the stop is a share of the run; early-stopped teachers are teachers of the study, not part of this",
+        note="the stop is a share of the run; early-stopped teachers are entries of the catalogue (early_stopped)",
     )
     stop: float = hp(0.6, low=0.0, high=1.0, doc="share of the run after which the teacher is silent")
 
