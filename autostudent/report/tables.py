@@ -94,9 +94,7 @@ def proof_table(contents: Contents) -> str:
         spread = f" ± {100 * row.sd:.1f}" if row.sd is not None else ""
         cells.append(
             [
-                escape(row.name),
-                escape(row.kind),
-                escape(row.how),
+                f"{escape(row.name)}<small>{escape(', '.join(filter(None, (row.kind, row.how))))}</small>",
                 f"{100 * row.accuracy:.1f}{spread} %",
                 str(row.seeds),
                 count(row.params),
@@ -104,7 +102,7 @@ def proof_table(contents: Contents) -> str:
                 *(word(row.figures.get(name)) for name, (_, word) in shown.items()),
             ]
         )
-    head = ["Network", "What it is", "Learned from", "Test accuracy", "Seeds", "Parameters", "Memory"]
+    head = ["Network, and what it learned from", "Test accuracy", "Seeds", "Parameters", "Memory"]
     head += [title for title, _ in shown.values()]
     return table(head, cells, name="Test accuracy", marks=[row.kind for row in rows])
 

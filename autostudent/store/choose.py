@@ -176,4 +176,6 @@ def _knee(rows: Sequence[Row], quality: str, among: str) -> tuple[dict[str, Any]
         return float((row[quality] - small[quality]) / height - math.log(row["params"] / small["params"]) / width)
 
     chosen = max(rows, key=lambda row: (above(row), -row["trial"]))
+    if above(chosen) <= 1e-9:
+        return dict(top), f"the best {quality} {among}: none lies above the line from the smallest to it, so no knee"
     return dict(chosen), f"the knee {among}: a larger one gains little {quality}, a smaller one loses much"

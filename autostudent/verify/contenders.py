@@ -23,6 +23,7 @@ from autostudent.verify.tasks import VerifyTask, run_task
 if TYPE_CHECKING:
     from autostudent.study import Study
 
+LABELS = "labels only"
 LIKE = 0.7  # a rival has at least this share of the student's parameters, and at most as many
 TRIES = 50  # draws for every graph that is wanted
 
@@ -67,7 +68,7 @@ def student_of(study: Study, row: Mapping[str, Any]) -> Contender:
     candidate = Candidate.from_json(row["candidate"])
     recipe = {name: value for name, value in candidate.config.items() if name in study.space.recipe}
     graph = json.loads(study.assets.get(row["graph"]))
-    how = str(row.get("method", "")) or "its recipe"
+    how = LABELS if row.get("method") == "none" else str(row.get("method", ""))
     epochs = study.settings.budget.epochs
     return Contender(f"student {row['trial']}", "student", how, (graph,), recipe, (candidate.key,), epochs)
 
@@ -80,9 +81,7 @@ def controls(student: Contender) -> list[Contender]:
     if student.config.get("kd.loss", "none") == "none":
         name = f"{student.name}, twice the epochs"
         return [dataclasses.replace(student, name=name, kind="control", epochs=2 * student.epochs)]
-    labels = dataclasses.replace(
-        student, kind="control", how="labels only", config={**optimiser(student), "kd.loss": "none"}
-    )
+    labels = dataclasses.replace(student, kind="control", how=LABELS, config={**optimiser(student), "kd.loss": "none"})
     return [
         dataclasses.replace(labels, name=f"{student.name}, no teacher"),
         dataclasses.replace(labels, name=f"{student.name}, no teacher, twice the epochs", epochs=2 * student.epochs),

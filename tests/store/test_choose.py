@@ -57,6 +57,9 @@ def test_the_smallest_within_one_standard_error():
 def test_the_knee_is_where_accuracy_begins_to_cost():
     assert chosen(rule="knee") == 1
     assert best(FRONT[:1], rule="knee")[0]["trial"] == 0
+    row, reason = best([FRONT[0], FRONT[2]], rule="knee")
+    assert row["trial"] == 2
+    assert reason.endswith("so no knee")
     assert best([FRONT[3], {**FRONT[0], "accuracy": 0.95}], rule="knee")[0]["accuracy"] == 0.95
 
 
