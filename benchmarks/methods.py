@@ -212,10 +212,10 @@ class Comparison:
         return self.run(tasks)
 
     def best(self, count: int, fixed: Sequence[str]) -> list[str]:
-        """``fixed`` and the ``count`` best other rows of the small student, by validation; longer controls left out."""
+        """``fixed`` and the ``count`` best other methods on the small student, by validation."""
         rows = {row: validation(lines) for row, lines in by_row(self.small()).items()}
-        others = sorted((row for row in rows if row not in (*fixed, "none (twice the epochs)")), key=lambda r: -rows[r])
-        return [*(row for row in fixed if row in rows), *others[:count]]
+        others = [row for row in rows if row not in fixed and ROWS[row][0]["kd.loss"] != "none"]
+        return [*(row for row in fixed if row in rows), *sorted(others, key=lambda row: -rows[row])[:count]]
 
     def large(self) -> list[Line]:
         """The larger student."""
