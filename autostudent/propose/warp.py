@@ -13,7 +13,7 @@ from scipy.special import expit, logit
 
 from autostudent.records import Objective
 
-SOFTENING = 0.002  # keeps the logit finite at no error; about half a picture of 250
+SOFTENING = 0.01  # keeps the logit finite at no error, and one picture of a few hundred from looking like a leap
 
 
 @dataclass(frozen=True)
