@@ -15,8 +15,11 @@ import torch
 from torch import Tensor, nn
 
 from autostudent.assets import Assets
+from autostudent.measure import latency
 from autostudent.measure.latency import alone, latency_of, measure_latency, sharing
 from autostudent.space.graph import Architecture, InputShape, Node
+
+FOLDER = latency._folder  # as it is outside of tests
 
 
 @pytest.fixture(autouse=True)
@@ -24,6 +27,7 @@ def _locks_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Other trainings on this machine are not waited for."""
     monkeypatch.setenv("TMPDIR", str(tmp_path))
     monkeypatch.setattr(tempfile, "tempdir", None)
+    monkeypatch.setattr(latency, "_folder", FOLDER)
 
 
 class Sleeper(nn.Module):
