@@ -27,7 +27,6 @@ from autostudent.distill.fit import Diverged, Fit
 from autostudent.distill.job import Job, Source, derive_seed
 from autostudent.distill.optim import Optim
 from autostudent.distill.recipe import Recipe, read_recipe
-from autostudent.distill.types import Batch, Output
 from autostudent.errors import DataError, InvalidDraw, is_out_of_memory
 from autostudent.measure.latency import latency_of, sharing
 from autostudent.measure.predict import predict
@@ -38,7 +37,7 @@ from autostudent.space.architecture import Architecture, freeze
 from autostudent.space.space import Space
 from autostudent.teach.derived import Facts
 from autostudent.teach.ensemble import EnsembleWeights
-from autostudent.teach.knowledge import Knowledge
+from autostudent.teach.knowledge import Knowledge, stored
 from autostudent.teach.teacher import Teacher
 
 log = logging.getLogger(__name__)
@@ -167,13 +166,7 @@ class TrialWorker:
         """A teacher as the training loop sees it: cached logits on views of the bank, live for anything else."""
         if name not in self._sources:
             teacher = self.teacher(name)
-            knowledge = Knowledge.open(self.assets, teacher.key, self.bank)
-            self._sources[name] = Source(
-                teacher.info,
-                lambda batch, taps: ask(teacher, knowledge, batch, taps, self.device),
-                teacher.module,
-                teacher.fresh,
-            )
+            self._sources[name] = stored(teacher, Knowledge.open(self.assets, teacher.key, self.bank))
         return self._sources[name]
 
     def architecture(self, segment: Segment) -> tuple[Architecture, bool]:
@@ -254,15 +247,6 @@ class TrialWorker:
             seconds={**spent, "segment": time.perf_counter() - started},
             valid=fit.metric_valid,
         )
-
-
-def ask(teacher: Teacher, knowledge: Knowledge, batch: Batch, taps: Sequence[str], device: torch.device) -> Output:
-    """What a frozen teacher says of a batch: read where the batch is a view of the bank, else computed."""
-    if batch.view is not None and not taps:
-        return Output(torch.from_numpy(knowledge.logits(batch.view)[batch.index.numpy()]).to(device, torch.float32))
-    with torch.no_grad():
-        logits, tapped = teacher.module.features(batch.x, taps)  # type: ignore[operator]
-    return Output(logits, tapped)
 
 
 def weights_of(module: nn.Module, owner: str) -> bytes:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import dataclasses
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import cached_property
 
 import torch
 import torch.nn.functional as F
@@ -58,6 +59,11 @@ class Fit:
         keep = torch.ones(len(job.labels), dtype=torch.bool)
         keep[held] = False
         self.positions, self.held = keep.nonzero().flatten(), held
+        classes, smoothing = job.classes, job.optim.smoothing
+        # What steps read lies where they run: a copy from the processor would make every step wait for the device.
+        self._soft = (torch.eye(classes) * (1 - smoothing) + smoothing / classes).to(job.device)
+        self._labels = job.labels.to(job.device)
+        self._facts = {name: fact.to(job.device) for name, fact in job.facts.items()}
         self.steps_per_epoch = -(-len(self.positions) // job.optim.batch_size)
         self.total = self.steps_per_epoch * job.optim.epochs
         self._anneal: tuple[int, int, float] | None = None  # first step, steps, factor at the first step
@@ -154,20 +160,18 @@ class Fit:
 
     def _batches(self, epoch: int) -> Iterator[Batch]:
         """The mini-batches of an epoch, nearly equal in size."""
-        number = epoch % self.job.bank.views
-        pictures = self.job.bank.view(number)
+        number, device = epoch % self.job.bank.views, self.job.device
+        pictures = self.job.bank.view(number).to(device)
         order = self.positions[torch.randperm(len(self.positions), generator=generator(self.job.seed, "order", epoch))]
-        for index in order.tensor_split(self.steps_per_epoch):
+        for index in order.to(device).tensor_split(self.steps_per_epoch):
             yield self._batch(pictures, index, number)
 
-    def _batch(self, pictures: Tensor, index: Tensor, view: int | None) -> Batch:
-        images = self.job.images(pictures[index]).to(self.job.device)
-        return Batch(images, self._targets(index), index, view)
+    @cached_property
+    def _plain(self) -> Tensor:
+        return self.job.bank.plain().to(self.job.device)
 
-    def _targets(self, index: Tensor) -> Tensor:
-        smoothing, classes = self.job.optim.smoothing, self.job.classes
-        onehot = F.one_hot(self.job.labels[index], classes).to(self.job.device, torch.float32)
-        return onehot if smoothing == 0 else onehot * (1 - smoothing) + smoothing / classes
+    def _batch(self, pictures: Tensor, index: Tensor, view: int | None) -> Batch:
+        return Batch(self.job.images(pictures[index]), self._soft[self._labels[index]], index, view)
 
     def _forward(self, role: Role, batch: Batch, taps: Sequence[str]) -> Output:
         x = batch.x
@@ -201,7 +205,7 @@ class Fit:
 
     def _view(self, role: Role, batch: Batch, own: Output, peers: Mapping[str, Output]) -> View:
         outputs, heads = self._sources(role, batch, peers)
-        facts = {name: fact[batch.index] for name, fact in self.job.facts.items()}
+        facts = {name: fact[batch.index] for name, fact in self._facts.items()}
         seed = derive_seed(self.job.seed, "loss", self.step)
         return View(batch, own, outputs, self.progress, self.lr, None, heads, facts, seed)
 
@@ -301,7 +305,7 @@ class Fit:
         def meta() -> View:
             draw = generator(self.job.seed, "meta", self.step, next(calls))
             index = self.held[torch.randperm(len(self.held), generator=draw)[:META_BATCH]]
-            batch = self._batch(self.job.bank.plain(), index, None)
+            batch = self._batch(self._plain, index.to(self.job.device), None)
             return View(batch, self._forward(role, batch, taps), (), self.progress, self.lr)
 
         return Probe(train, meta, self.progress, self.lr, generator(self.job.seed, "adapt", self.step))
@@ -328,7 +332,9 @@ class Fit:
             for batch in self._batches(self.epoch):
                 self._adapt()
                 losses.append(self._train_step(batch))
-            loss = float(torch.stack(losses).mean())
+            started = time.perf_counter()
+            loss = float(torch.stack(losses).mean())  # waits here, and only here, for an accelerator
+            self.seconds["student"] += time.perf_counter() - started
             if loss != loss or abs(loss) == float("inf"):
                 raise Diverged(f"the loss is {loss} in epoch {self.epoch + 1}")
             self.epoch += 1

@@ -106,22 +106,23 @@ class Bayes(Proposer):
         top = np.argsort(-value / pace, kind="stable")[:SHORTLIST]
         rates = _new_rates(judge, [pool[i] for i in top])
         best_new = int(rates.argmax())
-        if history.paused:
+        if judge.paused:
             paused = _paused_rates(judge)
             if paused.max() >= rates[best_new]:
-                return rungs.going_on(history, history.paused[int(paused.argmax())])
+                return rungs.going_on(history, judge.paused[int(paused.argmax())])
         return Proposal(pool[top[best_new]].candidate, first)
 
     def _finish(self, judge: Judge) -> Proposal | None:
         """No new students: paused ones go on until enough are done and the rest has little chance."""
         history = judge.history
-        if not history.paused:
-            return None
+        if not judge.paused:  # those of a long record may all be forgotten
+            trial = rungs.due(history)
+            return None if trial is None else rungs.going_on(history, trial)
         if rungs.missing(history) <= 0:
-            value = judge.value(judge.axes(judge.options(history.paused), history.paused))
+            value = judge.value(judge.axes(judge.options(judge.paused), judge.paused))
             if value.max() < self.worthwhile * judge.reached:
                 return None
-        return rungs.going_on(history, history.paused[int(_paused_rates(judge).argmax())])
+        return rungs.going_on(history, judge.paused[int(_paused_rates(judge).argmax())])
 
     def _pool(self, judge: Judge) -> tuple[list[Option], np.ndarray]:
         """Untried options with their EHVI, after local search."""
@@ -158,8 +159,8 @@ def _new(options: Iterable[Option | None], taken: set[tuple[Any, ...]]) -> list[
 
 
 def _parents(judge: Judge) -> list[Trial]:
-    """The believed front among all trials with results, youngest first, at most `PARENTS`."""
-    known = [trial for trial in judge.history.trials if trial.results and not judge.history.bad(trial)]
+    """The believed front among the trials with results, youngest first, at most `PARENTS`."""
+    known = [trial for trial in judge.known if not judge.history.bad(trial)]
     if not known:
         return []
     points = judge.centres(judge.options(known), known)
@@ -175,15 +176,15 @@ def _new_rates(judge: Judge, options: list[Option]) -> np.ndarray:
 def _paused_rates(judge: Judge) -> np.ndarray:
     """Rates (n,) of taking each paused trial to its next rung; -1 beyond the `SHORTLIST` most valuable of a rung."""
     history = judge.history
-    rates = np.full(len(history.paused), -1.0)
-    levels = np.array([history.level(trial.epoch) for trial in history.paused])
+    rates = np.full(len(judge.paused), -1.0)
+    levels = np.array([history.level(trial.epoch) for trial in judge.paused])
     for level in np.unique(levels):
         members = np.flatnonzero(levels == level)
         if len(members) > SHORTLIST:
-            trials = [history.paused[i] for i in members]
+            trials = [judge.paused[i] for i in members]
             value = judge.value(judge.axes(judge.options(trials), trials))
             members = members[np.argsort(-value, kind="stable")[:SHORTLIST]]
-        trials = [history.paused[i] for i in members]
+        trials = [judge.paused[i] for i in members]
         rates[members] = _rates(judge, judge.options(trials), trials, int(level))
     return rates
 
@@ -207,7 +208,7 @@ def _rates(judge: Judge, options: list[Option], trials: Sequence[Trial], level: 
                 moved = node * judge.aspects[objective.name].scale * looks[objective.name]
                 axes.append(replace(sharp[objective.name], mean=sharp[objective.name].mean + moved))
             else:
-                axes.append(judge.known(objective, options))
+                axes.append(judge.exact(objective, options))
         return judge.value(axes)
 
     return reservation_rates(value, Step(now, rest)) / pace

@@ -42,8 +42,7 @@ class Catalogue:
         self._generator = generator
         self._described: OrderedDict[str, Description | None] = OrderedDict()
         self._relatives: OrderedDict[tuple[str, int], Option | None] = OrderedDict()
-        self._fresh: list[Option] = []
-        self._drawn = 0
+        self._fresh: OrderedDict[int, Option | None] = OrderedDict()
 
     def serves(self, problem: Problem) -> bool:
         """Whether what is cached belongs to this problem; a larger budget of trials changes nothing here."""
@@ -81,14 +80,26 @@ class Catalogue:
         return Option(candidate, described, identity(self.problem, candidate, described.fingerprint))
 
     def fresh(self, start: int, stop: int) -> list[Option]:
-        """Feasible independent draws ``start`` to ``stop`` of the problem's one stream (fewer if they are too rare)."""
-        while len(self._fresh) < stop and self._drawn < TRIES_PER_DRAW * (stop + 50):
-            rng = self._generator(self.problem.seed, "fresh", self._drawn)
+        """Feasible independent draws at places ``start`` to ``stop`` of the problem's one stream.
+
+        Fewer than that where feasible ones are too rare. Every place is drawn on its own: a study that is resumed after
+        thousands of students needs none of the places before.
+        """
+        drawn = (self._place(place) for place in range(start, stop))
+        return [option for option in drawn if option is not None]
+
+    def _place(self, place: int) -> Option | None:
+        if place in self._fresh:
+            self._fresh.move_to_end(place)
+            return self._fresh[place]
+        found = None
+        for attempt in range(TRIES_PER_DRAW):
+            rng = self._generator(self.problem.seed, "fresh", place, *([attempt] if attempt else []))
             candidate = Candidate(self.problem.space.sample(rng), int(rng.integers(2**31)))
-            self._drawn += 1
-            if (option := self.option(candidate)) is not None:
-                self._fresh.append(option)
-        return self._fresh[start:stop]
+            if (found := self.option(candidate)) is not None:
+                break
+        _remember(self._fresh, place, found)
+        return found
 
     def relative(self, candidate: Candidate, index: int) -> Option | None:
         """Relative number ``index`` of a candidate: one change to graph, recipe or generator, by turns."""

@@ -7,9 +7,10 @@ says little and a candidate unlike all others gets the average).
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
-from autostudent.propose.history import History
 from autostudent.records import Trial
 
 FEWEST = 4  # trials whose seconds are known, below which all trainings count alike
@@ -21,9 +22,9 @@ COLUMNS = ("student", "private")  # of the ledger: what this training alone had 
 class Durations:
     """Relative durations of trainings, 1 being the average of the record."""
 
-    def __init__(self, history: History, rows: np.ndarray) -> None:
-        """``rows`` (n, d) describe the record's n trials."""
-        spent = np.array([_seconds_per_epoch(trial) for trial in history.trials], dtype=float)
+    def __init__(self, trials: Sequence[Trial], rows: np.ndarray) -> None:
+        """``rows`` (n, d) describe the n trials."""
+        spent = np.array([_seconds_per_epoch(trial) for trial in trials], dtype=float)
         known = np.isfinite(spent) & (spent > 0)
         self._weights: np.ndarray | None = None
         if known.sum() < FEWEST or np.ptp(spent[known]) == 0:
@@ -31,8 +32,7 @@ class Durations:
         x, y = rows[known], np.log(spent[known])
         self._centre = x.mean(axis=0)
         x = x - self._centre
-        dual = np.linalg.solve(x @ x.T + RIDGE * np.eye(len(x)), y - y.mean())
-        self._weights = x.T @ dual
+        self._weights = np.linalg.solve(x.T @ x + RIDGE * np.eye(x.shape[1]), x.T @ (y - y.mean()))
 
     def relative(self, rows: np.ndarray) -> np.ndarray:
         """(n,) expected durations of candidates described by ``rows`` (n, d), in averages."""

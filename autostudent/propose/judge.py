@@ -14,11 +14,13 @@ from autostudent.propose.duration import Durations
 from autostudent.propose.ehvi import Axis, Known, Modelled, expected_improvement
 from autostudent.propose.encoding import SAMPLE, Encoder
 from autostudent.propose.history import History, minimised
-from autostudent.propose.surrogate import Hyperparameters, Posterior, fit, rows_to_fit
+from autostudent.propose.memory import remembered
+from autostudent.propose.surrogate import Hyperparameters, Posterior, chosen_to_fit, fit, rows_to_fit
 from autostudent.propose.targets import Measurement, Targets, measurements, targets, unusable
 from autostudent.records import Objective, Trial
 
 FITS_KEPT = 8
+LOST = 250  # trials without a value that are remembered, the newest
 
 
 class FitCache:
@@ -61,6 +63,8 @@ class Judge:
     """Models of the measured objectives, conditioned on the record, and the front with pending work believed in.
 
     Columns are ordered as in `History.points`: the measured objective first, the others in the problem's order.
+    ``known`` are the trials that the model remembers (see `autostudent.propose.memory`), all of them in records of
+    usual length; ``paused`` are those of them that may go on.
     """
 
     def __init__(self, history: History, catalogue: Catalogue, encoder: Encoder, fits: FitCache) -> None:
@@ -68,11 +72,16 @@ class Judge:
         self.history, self.catalogue, self.encoder = history, catalogue, encoder
         self.objectives = (problem.measured, *(o for o in problem.objectives if o is not problem.measured))
         self.last = len(problem.rungs) - 1
+        self._rows = {o.name: measurements(history, o) for o in self.objectives if not o.exact}
+        self._kept = {name: remembered(rows, self.last) for name, rows in self._rows.items()}
+        numbers = {rows[i].trial.number for name, rows in self._rows.items() for i in self._kept[name]}
+        self.known = tuple(trial for trial in history.trials if trial.number in numbers)
+        self.paused = tuple(trial for trial in history.paused if trial.number in numbers)
         self.aspects = {o.name: self._aspect(o, fits) for o in self.objectives if not o.exact}
         self.reference = np.array([self._reference(objective) for objective in self.objectives])
         self.ideal = self._ideal()
         self.front = self._front()
-        self._durations = Durations(history, self._bodies(self.options(history.trials)))
+        self._durations = Durations(self.known, self._bodies(self.options(self.known)))
 
     def duration(self, options: Sequence[Option]) -> np.ndarray:
         """How long training each takes (n,), 1 being the record's average."""
@@ -99,19 +108,19 @@ class Judge:
         """Fully trained outcomes, a column each."""
         x = self.rows(options, self.last, trials)
         return [
-            self.aspects[o.name].axis(x) if o.name in self.aspects else self.known(o, options) for o in self.objectives
+            self.aspects[o.name].axis(x) if o.name in self.aspects else self.exact(o, options) for o in self.objectives
         ]
 
     def centres(self, options: Sequence[Option], trials: Sequence[Trial] = ()) -> np.ndarray:
         """(n, m) believed points of full trainings."""
         x = self.rows(options, self.last, trials)
         columns = [
-            self.aspects[o.name].centre(x) if o.name in self.aspects else self.known(o, options).values
+            self.aspects[o.name].centre(x) if o.name in self.aspects else self.exact(o, options).values
             for o in self.objectives
         ]
         return np.column_stack(columns)
 
-    def known(self, objective: Objective, options: Sequence[Option]) -> Known:
+    def exact(self, objective: Objective, options: Sequence[Option]) -> Known:
         return Known(np.array([minimised(objective, o.description.costs[objective.name]) for o in options]))
 
     def value(self, axes: Sequence[Axis]) -> np.ndarray:
@@ -126,19 +135,19 @@ class Judge:
         return hypervolume(self.front, self.reference) / max(box, 1e-300)
 
     def _aspect(self, objective: Objective, fits: FitCache) -> Aspect:
-        history = self.history
-        rows = measurements(history, objective)
+        rows, kept = self._rows[objective.name], self._kept[objective.name]
         first = rows[: rows_to_fit(len(rows))]
         fitted = targets(objective, first, self.last + 1)
         location = float(fitted.z.mean()) if len(first) else 0.0
         spread = float(fitted.z.std()) if len(first) > 1 else 0.0
         scale = spread if spread > 1e-6 else 1.0
-        x = self._measured_rows(rows)
-        hyper = fits.fit(self.encoder, x[: len(first)], (fitted.z - location) / scale)
+        z = (fitted.z - location) / scale
+        chosen = chosen_to_fit(z)
+        hyper = fits.fit(self.encoder, self._measured_rows([first[i] for i in chosen]), z[chosen])
         now = targets(objective, rows, self.last + 1)
-        lost = unusable(history, objective)
-        x = np.vstack([x, self.rows(self.options(lost), self.last, lost)])
-        z = np.concatenate([now.z, np.full(len(lost), now.worst)])
+        lost = unusable(self.history, objective)[-LOST:]
+        x = np.vstack([self._measured_rows([rows[i] for i in kept]), self.rows(self.options(lost), self.last, lost)])
+        z = np.concatenate([now.z[kept], np.full(len(lost), now.worst)])
         posterior = Posterior(hyper, x, (z - location) / scale, self._pending_rows())
         return Aspect(objective, posterior, now, location, scale)
 
@@ -162,14 +171,14 @@ class Judge:
         return float(self._sampled(objective).max())
 
     def _sampled(self, objective: Objective) -> np.ndarray:
-        return self.known(objective, self.catalogue.fresh(0, SAMPLE)).values
+        return self.exact(objective, self.catalogue.fresh(0, SAMPLE)).values
 
     def _ideal(self) -> np.ndarray:
         """(m,) a point near the best of every objective; only scales the values."""
         best = []
         for objective, reference in zip(self.objectives, self.reference, strict=True):
             if objective.name in self.aspects:
-                seen = [m.loss for m in measurements(self.history, objective)]
+                seen = [m.loss for m in self._rows[objective.name]]
             else:
                 seen = self._sampled(objective).tolist()
             best.append(min([*seen, reference - 1e-12 * (1 + abs(reference))]))

@@ -16,12 +16,10 @@ PATIENCE = 2_000  # draws beyond the number of trials before a space counts as e
 def unseen_draw(catalogue: Catalogue, history: History) -> Option | None:
     """The first draw of the problem's stream that was not tried; None when the space seems exhausted."""
     taken = history.identities
-    seen, step = 0, 16
-    while seen < len(history.trials) + PATIENCE and (batch := catalogue.fresh(seen, seen + step)):
-        for option in batch:
+    for place in range(len(history.trials) + PATIENCE):
+        for option in catalogue.fresh(place, place + 1):
             if option.identity not in taken:
                 return option
-        seen += len(batch)
     return None
 
 

@@ -42,8 +42,7 @@ def promising(history: History, level: int) -> list[Trial]:
     epoch = history.problem.rungs[level]
     reached = _arrived(history, epoch)
     order: list[tuple[bool, float, int, float, int, Trial]] = []
-    for family in dict.fromkeys(history.family(trial) for trial in reached):
-        group = [trial for trial in reached if history.family(trial) == family]
+    for group in _families(history, reached).values():
         lost = hopeless(history, group, epoch)
         values = history.points(group)
         values[:, 0] = [history.loss_at(trial, epoch) for trial in group]
@@ -90,10 +89,11 @@ def due(history: History, share: float = SHARE) -> Trial | None:
             started[family] += trial.epoch >= rungs[0]
             gone[family] += trial.epoch > rungs[level] or _climbs(history, trial, level)
         part = _part(history, share, level)
-        arrived = _arrived(history, rungs[level])
+        families = _families(history, _arrived(history, rungs[level]))
+        lost = {family: hopeless(history, group, rungs[level]) for family, group in families.items()}
         for trial in waiting:
             family = history.family(trial)
-            if trial.number in hopeless(history, [t for t in arrived if history.family(t) == family], rungs[level]):
+            if trial.number in lost[family]:
                 continue
             if gone[family] < max(math.floor(part * started[family] + 0.5), started[family] > 1):
                 return trial
@@ -118,6 +118,14 @@ def _arrived(history: History, epoch: int) -> list[Trial]:
     """All trials with a valid value at a rung, wherever they are by now."""
     name = history.problem.measured.name
     return [trial for trial in history.trials if any(e == epoch for e, _ in trial.curve(name))]
+
+
+def _families(history: History, trials: Sequence[Trial]) -> dict[Family, list[Trial]]:
+    """The trials by family, families in the order of their first trials."""
+    found: dict[Family, list[Trial]] = {}
+    for trial in trials:
+        found.setdefault(history.family(trial), []).append(trial)
+    return found
 
 
 def _climbs(history: History, trial: Trial, level: int) -> bool:

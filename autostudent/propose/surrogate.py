@@ -78,7 +78,7 @@ class Hyperparameters:
 
 def fit(layout: Layout, x: np.ndarray, z: np.ndarray) -> Hyperparameters:
     """Hyperparameters for standardised targets ``z`` (n,) at rows ``x`` (n, d), from a cold start; deterministic."""
-    chosen = _subset(z)
+    chosen = chosen_to_fit(z)
     likelihood = GaussianLikelihood(noise_prior=LogNormalPrior(-4.0, 1.0), noise_constraint=GreaterThan(1e-4))
     likelihood.noise = 0.02
     kernel = StudentKernel(layout)
@@ -114,8 +114,8 @@ def _closure(mll: ExactMarginalLogLikelihood, x: Tensor, z: Tensor) -> Callable[
     return closure
 
 
-def _subset(z: np.ndarray) -> np.ndarray:
-    """Rows for a fit: all, or the best third of `MOST` and an even spread of the rest."""
+def chosen_to_fit(z: np.ndarray) -> np.ndarray:
+    """Places of the rows for a fit: all, or the best third of `MOST` and an even spread of the rest."""
     if len(z) <= MOST:
         return np.arange(len(z))
     best = np.argsort(z, kind="stable")[: MOST // 3]

@@ -34,7 +34,8 @@ def gather(store: Store, *, study_file: str | None = None, assets: Assets | None
         study_file: the path that the commands on the page name.
         assets: the study's, for graphs and tracebacks; without them the page has neither.
     """
-    rows = {row["trial"]: row for row in store.rows()}
+    trials = store.trials()
+    rows = {row["trial"]: row for row in store.rows(anew=False)}
     students = {f"student {number}": row for number, row in rows.items()}
     recipes = {number: (str(row.get("method", "unknown")), taught_by(row)) for number, row in rows.items()}
     described = store.described()
@@ -50,7 +51,7 @@ def gather(store: Store, *, study_file: str | None = None, assets: Assets | None
         objectives=tuple(type(o).from_json(v) for o, v in zip(store.objectives, objectives, strict=True))
         if objectives
         else store.objectives,
-        trials=with_tracebacks(store, store.trials()) if assets else store.trials(),
+        trials=with_tracebacks(store, trials) if assets else trials,
         front=front,
         references=sorted(
             (reference for name, row in store.references().items() for reference in references_of(name, row, students)),

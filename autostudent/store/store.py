@@ -204,9 +204,9 @@ class Store:
         """What was stored with a trial for people: method, teachers, graph."""
         return dict(self._all()[number].about)
 
-    def rows(self) -> list[Row]:
-        """A row for every trial, whatever its state."""
-        return [row_of(stored.trial, stored.about) for stored in self._all(fresh=True)]
+    def rows(self, anew: bool = True) -> list[Row]:
+        """A row for every trial, whatever its state; not ``anew``, a reader's are those of its last look."""
+        return [row_of(stored.trial, stored.about) for stored in self._all(fresh=anew)]
 
     def traceback(self, number: int) -> str:
         """The traceback of a failed trial, empty when it has none."""

@@ -10,7 +10,7 @@ import io
 import logging
 import re
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -18,13 +18,16 @@ from typing import Any, Protocol
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from autostudent.assets import Assets, Entry, checksum, file_checksum, write_atomic
 from autostudent.data.views import ViewBank
+from autostudent.distill.job import Source
+from autostudent.distill.types import Batch, Output
 from autostudent.errors import AssetError
 from autostudent.measure.predict import predict
 from autostudent.records import digest
-from autostudent.teach.teacher import Teacher
+from autostudent.teach.teacher import Teacher, live
 
 CODE = 1  # a change of what the files hold must change this number: it is part of the key
 DTYPES = ("float16", "float32")
@@ -50,8 +53,8 @@ class Knowledge:
     seconds: float = 0.0
 
     def logits(self, view: int) -> np.ndarray:
-        """``(N, C)`` of one view, memory-mapped. Raises `IndexError` outside the bank."""
-        return np.load(self.paths[view], mmap_mode="r", allow_pickle=False)
+        """``(N, C)`` of one view, memory-mapped; the file stays as it is. Raises `IndexError` outside the bank."""
+        return np.load(self.paths[view], mmap_mode="c", allow_pickle=False)
 
     @classmethod
     def open(cls, assets: Assets, teacher_key: str, bank: ViewBank, dtype: str = DTYPES[0]) -> Knowledge:
@@ -112,6 +115,22 @@ class Knowledge:
                     f"{self.paths[number].parent} does not hold what teacher {teacher.name} says "
                     f"(cosine {cosine:.4f}); delete the folder and run again"
                 )
+
+
+def stored(teacher: Teacher, knowledge: Knowledge) -> Source:
+    """A teacher as the training loop sees it: read where a batch is a view of the bank, asked for anything else."""
+    asked = live(teacher)
+    held: dict[int, Tensor] = {}  # the view that is trained on now, where the teacher is
+
+    def outputs(batch: Batch, taps: Sequence[str]) -> Output:
+        if batch.view is None or taps:
+            return asked.outputs(batch, taps)
+        if batch.view not in held:
+            held.clear()
+            held[batch.view] = torch.from_numpy(knowledge.logits(batch.view)).to(teacher.device)
+        return Output(held[batch.view][batch.index].float())
+
+    return Source(asked.info, outputs, asked.module, asked.fresh)
 
 
 def key_of(teacher_key: str, bank: ViewBank, dtype: str) -> str:

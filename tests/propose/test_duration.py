@@ -31,7 +31,7 @@ def record(seconds: list[float]) -> tuple[History, np.ndarray]:
 def test_what_took_longer_is_expected_to_take_longer() -> None:
     rows = np.random.default_rng(0).normal(size=(30, 5))
     history, _ = record(list(9 * np.exp(rows[:, 0])))
-    durations = Durations(history, rows)
+    durations = Durations(history.trials, rows)
     slow, average, fast = durations.relative(np.array([[1.0, 0, 0, 0, 0], [0.0] * 5, [-1.0, 0, 0, 0, 0]]))
     assert 2.0 < slow < 2.8
     assert 0.35 < fast < 0.6
@@ -42,7 +42,7 @@ def test_what_took_longer_is_expected_to_take_longer() -> None:
 def test_without_seconds_all_are_alike() -> None:
     for seconds in ([0.0] * 8, [2.0] * 8, [1.0, 3.0]):
         history, rows = record(seconds)
-        assert (Durations(history, rows).relative(rows) == 1).all()
+        assert (Durations(history.trials, rows).relative(rows) == 1).all()
 
 
 def test_of_two_like_promises_the_fast_one_is_taken() -> None:

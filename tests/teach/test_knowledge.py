@@ -1,4 +1,7 @@
 import pickle
+import signal
+import subprocess
+import sys
 from functools import partial
 
 import numpy as np
@@ -6,11 +9,13 @@ import pytest
 import torch
 
 from autostudent.assets import Assets
-from autostudent.data.views import Augment, ViewBank
+from autostudent.data.views import Augment, ViewBank, images
+from autostudent.distill.types import Batch
 from autostudent.errors import AssetError
 from autostudent.measure.predict import predict
 from autostudent.teach import knowledge as room
-from autostudent.teach.knowledge import Knowledge, key_of
+from autostudent.teach.knowledge import Knowledge, key_of, stored
+from autostudent.teach.teacher import live
 from autostudent.teach.teachers import resolve
 
 
@@ -27,11 +32,11 @@ def files(assets, teacher, bank):
 def test_logits_are_those_of_the_live_teacher(digits, teacher, bank, tmp_path):
     made = Knowledge.ensure(Assets(tmp_path), teacher, bank)
     for view in range(4):
-        stored = made.logits(view)
-        assert stored.dtype == np.float16
-        assert isinstance(stored, np.memmap)
-        live = predict(teacher.module, bank.view(view)).numpy()
-        np.testing.assert_allclose(stored, live, rtol=1e-3, atol=1e-3)
+        logits = made.logits(view)
+        assert logits.dtype == np.float16
+        assert isinstance(logits, np.memmap)
+        now = predict(teacher.module, bank.view(view)).numpy()
+        np.testing.assert_allclose(logits, now, rtol=1e-3, atol=1e-3)
     with pytest.raises(IndexError):
         made.logits(4)
     exact = Knowledge.ensure(Assets(tmp_path), teacher, bank, dtype="float32")
@@ -122,3 +127,69 @@ def test_foreign_logits_are_noticed(digits, teacher, bank, shared, tmp_path):
     assert torch.is_tensor(bank.view(0))
     with pytest.raises(AssetError, match="cosine"):
         shuffled.compare(teacher, bank)
+
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from autostudent.assets import Assets
+from autostudent.data.datasets import load
+from autostudent.data.views import Augment, ViewBank
+from autostudent.teach import knowledge
+from autostudent.teach.teacher import Teacher
+
+shared, cut, key, moment = sys.argv[1:]
+written, write = [], knowledge.write_atomic
+
+def killed(path, data):
+    if len(written) == int(moment):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        (path.parent / ".part-half").write_bytes(data[: len(data) // 2])
+        os.kill(os.getpid(), signal.SIGKILL)
+    write(path, data)
+    written.append(path)
+
+knowledge.write_atomic = killed
+bank = ViewBank(load({"name": "digits", "limit": 300}).train.x, 4, 0, Augment(1, True))
+knowledge.Knowledge.ensure(Assets(cut), Teacher.load("main", key, Assets(shared)), bank)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("moment", [0, 2, 3])
+def test_a_process_killed_in_the_middle_of_a_file_leaves_nothing_wrong(teacher, bank, shared, tmp_path, moment):
+    whole, cut = Assets(tmp_path / "whole"), Assets(tmp_path / "cut")
+    command = [sys.executable, "-c", KILLED, str(shared.root), str(cut.root), teacher.key, str(moment)]
+    assert subprocess.run(command, check=False).returncode == -signal.SIGKILL
+    assert len(files(cut, teacher, bank)) == moment
+    Knowledge.ensure(whole, teacher, bank)
+    Knowledge.ensure(cut, teacher, bank)
+    assert files(cut, teacher, bank) == files(whole, teacher, bank)
+
+
+def batch_of(bank, view, index):
+    return Batch(images(bank.view(view or 0)[index]), torch.zeros(len(index), 10), index, view)
+
+
+def test_stored_answers_are_read_and_others_asked_for(teacher, bank, tmp_path):
+    source = stored(teacher, Knowledge.ensure(Assets(tmp_path), teacher, bank, dtype="float32"))
+    asked, index = live(teacher), torch.tensor([5, 0, 17])
+    for view in (0, 3, 1, None):
+        batch = batch_of(bank, view, index)
+        assert torch.allclose(source.outputs(batch, ()).logits, asked.outputs(batch, ()).logits, atol=1e-4)
+    taps = source.outputs(batch_of(bank, 2, index), ("stage1",)).taps
+    assert taps["stage1"].shape[0] == 3
+    wrong = torch.zeros_like(bank.view(2))
+    unseen = Batch(images(wrong[index]), torch.zeros(3, 10), index, 2)  # what is stored does not look at the pictures
+    assert torch.allclose(
+        source.outputs(unseen, ()).logits, asked.outputs(batch_of(bank, 2, index), ()).logits, atol=1e-4
+    )
+
+
+def test_a_changed_data_set_is_another_bank(digits, teacher, bank, tmp_path):
+    assets = Assets(tmp_path)
+    Knowledge.ensure(assets, teacher, bank)
+    other = digits.train.x.clone()
+    other[7, 0, 3, 3] ^= 1
+    with pytest.raises(AssetError, match="no knowledge"):
+        Knowledge.open(assets, teacher.key, ViewBank(other, 4, 0, Augment(1, True)))

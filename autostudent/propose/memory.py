@@ -1,0 +1,38 @@
+"""Which measurements of a long record the model is conditioned on: conditioning on all would take minutes.
+
+A record of up to `MOST` measurements is remembered whole. Of a longer one the newest are remembered, and of all before
+a third each: the best by non-dominated rank, the newest, and an even spread over the rest. What is kept of the older
+ones changes every `STEP` measurements only, so that most covariances of one proposal serve the next.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from autostudent.front import ranks
+from autostudent.propose.targets import Measurement
+
+MOST = 2500
+STEP = 250
+
+
+def remembered(rows: Sequence[Measurement], last: int) -> np.ndarray:
+    """Places (k,) in the record's measurements, ascending, k at most `MOST`; a function of the record alone.
+
+    Args:
+        rows: in commit order.
+        last: index of the last rung; only fully trained students can be among the best.
+    """
+    if len(rows) <= MOST:
+        return np.arange(len(rows))
+    older = len(rows) - len(rows) % STEP
+    third = (MOST - STEP) // 3
+    newest = np.arange(older - third, older)
+    full = np.array([i for i in range(older - third) if rows[i].level == last], dtype=int)
+    points = np.array([[rows[i].loss, *rows[i].others] for i in full])
+    best = full[np.argsort(ranks(points), kind="stable")[:third]] if len(full) else full
+    rest = np.setdiff1d(np.arange(older - third), best)
+    even = rest[np.linspace(0, len(rest) - 1, MOST - STEP - third - len(best)).astype(int)]
+    return np.concatenate([np.sort(np.concatenate([best, even])), newest, np.arange(older, len(rows))])
