@@ -20,6 +20,7 @@ from autostudent.distill.fit import Fit
 from autostudent.errors import ConfigError
 from autostudent.measure.intervals import pack
 from autostudent.records import Candidate
+from autostudent.settings import SearchSettings
 from autostudent.space.architecture import InputShape, freeze
 from autostudent.space.space import load_space
 from autostudent.store.store import Store
@@ -33,10 +34,12 @@ from autostudent.verify.tasks import Bench, run_task
 
 @pytest.fixture(scope="module")
 def study(tmp_path_factory: pytest.TempPathFactory) -> InlineStudy:
-    """A finished small study."""
+    """A finished small study, of a seed whose front has several students, one of them taught."""
     folder = tmp_path_factory.mktemp("verify")
-    study = InlineStudy(small_settings(folder, data={"name": "digits", "limit": 300}))
+    data, search = {"name": "digits", "limit": 300}, SearchSettings("random", 3)
+    study = InlineStudy(small_settings(folder, data=data, search=search))
     study.run()
+    assert len(study.rows()) > 1
     return study
 
 
