@@ -67,8 +67,11 @@ def proof_table(rows: Sequence[Row]) -> Table:
         title="Test split", title_justify="left", box=None, pad_edge=False, header_style="dim", title_style="bold"
     )
     words = ("network", "what it is", "learns from")
-    for name in (*words, "accuracy", "seeds", "parameters", "like teacher", "ECE", "NLL", "ms"):
-        grid.add_column(name, no_wrap=True, justify="left" if name in words else "right")
+    for name in (*words, "accuracy", "seeds", "params", "agrees", "ECE", "NLL", "ms"):
+        if name in words:  # only words may be broken over lines, never a figure
+            grid.add_column(name, min_width=len(name) - 2)
+        else:
+            grid.add_column(name, no_wrap=True, justify="right", min_width=5)
     for row in rows:
         spread = row.get("accuracy_sd")
         accuracy = percent(row["accuracy"]) if spread is None else f"{100 * row['accuracy']:.1f} ± {100 * spread:.1f} %"
