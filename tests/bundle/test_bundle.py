@@ -82,7 +82,7 @@ def edit_normalisation(folder: Path) -> None:
 
 def swap_a_weight(folder: Path) -> None:
     tensors = load_tensors((folder / WEIGHTS).read_bytes())
-    name = next(name for name in tensors if name.endswith("weight"))
+    name = next(name for name in sorted(tensors) if not torch.equal(tensors[name], tensors[name].flip(0)))
     (folder / WEIGHTS).write_bytes(save_tensors({**tensors, name: tensors[name].flip(0)}))
 
 
