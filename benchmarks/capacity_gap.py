@@ -11,24 +11,22 @@ capacity_gap.md.
 
 from __future__ import annotations
 
-import argparse
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from machine import environment
 from trainings import (
-    RESULTS,
     Data,
     Line,
     Plan,
     Task,
+    arguments,
     by_row,
     carry_out,
     course_of,
     data_of,
     dunnett,
-    environment,
     latest,
     read,
     spread,
@@ -136,18 +134,9 @@ def verdict(larger: dict[str, str], gaps: dict[str, dict[str, str]], teachers: S
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", choices=("fashion", "digits"), default="fashion")
-    parser.add_argument("--npz", help="Fashion-MNIST as an .npz file")
-    parser.add_argument("--limit", type=int, help="pictures for training and validation together")
+    parser = arguments(__doc__, teacher_epochs=15)
     parser.add_argument("--teachers", default="8x9,8x16,14x16,14x24", help="DEPTHxWIDTH, by rising size")
-    parser.add_argument("--teacher-epochs", type=int, default=15)
     parser.add_argument("--teacher-seeds", type=int, default=2)
-    parser.add_argument("--seeds", type=int, default=5)
-    parser.add_argument("--epochs", type=int, default=12)
-    parser.add_argument("--workers", type=int, default=os.cpu_count() or 1)
-    parser.add_argument("--results", type=Path, default=RESULTS)
-    parser.add_argument("--artifacts", default="runs/benchmarks/assets", help="where teachers are kept")
     parser.add_argument("--report", action="store_true", help="only write capacity_gap.md from what there is")
     given = parser.parse_args()
     data, teachers = data_of(given.data, given.npz, given.limit), given.teachers.split(",")

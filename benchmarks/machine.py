@@ -1,4 +1,4 @@
-"""Where and when something was measured, said in one line: what the benchmarks of speed share."""
+"""Where, when and with what something was measured: what all benchmarks share."""
 
 from __future__ import annotations
 
@@ -7,8 +7,9 @@ import platform
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
-PACKAGES = ("torch", "torchvision", "numpy", "optuna", "ray", "botorch")
+PACKAGES = ("autostudent", "torch", "torchvision", "numpy", "scipy", "optuna", "ray", "botorch", "gpytorch", "networkx")
 
 
 def processor() -> str:
@@ -19,11 +20,24 @@ def processor() -> str:
     return names[0] if names else platform.machine()
 
 
+def facts() -> dict[str, Any]:
+    """Machine, its load now, versions and day, for a file of figures."""
+    return {
+        "day": f"{datetime.now(UTC):%Y-%m-%d}",
+        "processor": processor(),
+        "cores": os.cpu_count(),
+        "load": [round(value, 1) for value in os.getloadavg()],
+        "python": platform.python_version(),
+        "packages": {name: version(name) for name in PACKAGES},
+    }
+
+
 def environment() -> str:
-    """Machine, its load now, versions and day."""
-    packages = ", ".join(f"{name} {version(name)}" for name in PACKAGES)
-    load = ", ".join(f"{value:.1f}" for value in os.getloadavg())
+    """The same in one line, for a page."""
+    known = facts()
+    packages = ", ".join(f"{name} {number}" for name, number in known["packages"].items())
+    load = ", ".join(str(value) for value in known["load"])
     return (
-        f"Measured on {datetime.now(UTC):%Y-%m-%d}: {processor()}, {os.cpu_count()} cores, load over 1, 5, 15 minutes "
-        f"{load} (other programs were running); Python {platform.python_version()}, {packages}."
+        f"Measured on {known['day']}: {known['processor']}, {known['cores']} cores, load over 1, 5, 15 minutes {load}; "
+        f"Python {known['python']}, {packages}."
     )

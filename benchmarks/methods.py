@@ -19,26 +19,24 @@ teachers and for rows with private cost.
 
 from __future__ import annotations
 
-import argparse
-import os
 import statistics
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from machine import environment
 from trainings import (
-    RESULTS,
     TEACHERS,
     Data,
     Line,
     Plan,
     Task,
+    arguments,
     by_row,
     carry_out,
     compared,
     course_of,
     data_of,
-    environment,
     latest,
     read,
     spread,
@@ -302,19 +300,10 @@ STAGES = ("tune", "small", "equal", "large", "final")
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = arguments(__doc__, teacher_epochs=18)
     parser.add_argument("--stage", choices=(*STAGES, "all", "report"), default="all")
-    parser.add_argument("--data", choices=("fashion", "digits"), default="fashion")
-    parser.add_argument("--npz", help="Fashion-MNIST as an .npz file")
-    parser.add_argument("--limit", type=int, help="pictures for training and validation together")
     parser.add_argument("--methods", help="rows, separated by commas; none is always among them")
-    parser.add_argument("--seeds", type=int, default=5)
-    parser.add_argument("--epochs", type=int, default=12)
     parser.add_argument("--teacher", default="8x16", metavar="DEPTHxWIDTH")
-    parser.add_argument("--teacher-epochs", type=int, default=18)
-    parser.add_argument("--workers", type=int, default=os.cpu_count() or 1)
-    parser.add_argument("--results", type=Path, default=RESULTS)
-    parser.add_argument("--artifacts", default="runs/benchmarks/assets", help="where teachers are kept")
     given = parser.parse_args()
     rows = given.methods.split(",") if given.methods else [*ROWS]
     unknown = [row for row in rows if row not in ROWS]

@@ -13,15 +13,14 @@ from __future__ import annotations
 
 import argparse
 import json
-import platform
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from machine import facts
 
 from autostudent.front import hypervolume, nondominated
 from autostudent.propose import make
@@ -252,10 +251,8 @@ def main() -> None:
         summaries.append(summary)
         print(show(summary), flush=True)
     if options.json:
-        packages = {name: version(name) for name in ("autostudent", "botorch", "gpytorch", "optuna", "torch", "numpy")}
-        about = {"machine": platform.processor() or platform.machine(), "python": platform.python_version()}
-        document = {"options": {k: str(v) for k, v in vars(options).items()}, **about, "packages": packages}
-        options.json.write_text(json.dumps({**document, "results": summaries}, indent=1))
+        document = {"options": {k: str(v) for k, v in vars(options).items()}, **facts(), "results": summaries}
+        options.json.write_text(json.dumps(document, indent=1))
 
 
 if __name__ == "__main__":

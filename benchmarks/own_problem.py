@@ -11,12 +11,11 @@ from __future__ import annotations
 
 import argparse
 import json
-import platform
-from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
 import optuna
+from machine import facts
 
 from autostudent.config import load_study
 from autostudent.front import hypervolume
@@ -105,9 +104,7 @@ def main() -> None:
             )
             print(f"| {entry['proposer']} | {cells} |")
     if options.json:
-        about = {"machine": platform.processor() or platform.machine(), "python": platform.python_version()}
-        packages = {name: version(name) for name in ("autostudent", "botorch", "optuna", "ray", "torch")}
-        options.json.write_text(json.dumps({**about, "packages": packages, "results": report}, indent=1))
+        options.json.write_text(json.dumps({**facts(), "results": report}, indent=1))
 
 
 if __name__ == "__main__":

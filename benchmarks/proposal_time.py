@@ -12,15 +12,14 @@ from __future__ import annotations
 import argparse
 import json
 import math
-import platform
 import time
 from collections.abc import Callable
 from dataclasses import replace
-from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
 import torch
+from machine import facts
 
 from autostudent.problem import Catalogue, make_problem
 from autostudent.propose import make
@@ -122,9 +121,7 @@ def main() -> None:
         cells = [f"{found[-1][name]:.2f}" for name in ("mean", "max", "first", "pool_first", "pool_mean_after")]
         print(f"| {past} | {found[-1]['rows']:.0f} | " + " | ".join(cells) + " |", flush=True)
     if options.json:
-        about = {"machine": platform.processor() or platform.machine(), "python": platform.python_version()}
-        packages = {name: version(name) for name in ("autostudent", "botorch", "gpytorch", "torch", "numpy")}
-        options.json.write_text(json.dumps({**about, "packages": packages, "results": found}, indent=1))
+        options.json.write_text(json.dumps({**facts(), "results": found}, indent=1))
 
 
 if __name__ == "__main__":

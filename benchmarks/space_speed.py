@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import argparse
 import json
-import platform
 import time
 from pathlib import Path
 
 import numpy as np
+from machine import facts
 
 from autostudent.errors import InvalidDraw
 from autostudent.records import Candidate
@@ -77,8 +77,7 @@ def main() -> None:
             f"reaches {row['target_reached_median']:.1%} of the target, features {row['features_per_second']:,.0f}/s"
         )
     if given.json:
-        about = {"machine": platform.platform(), "python": platform.python_version(), "rows": rows}
-        given.json.write_text(json.dumps(about, indent=1) + "\n")
+        given.json.write_text(json.dumps({**facts(), "rows": rows}, indent=1) + "\n")
 
 
 if __name__ == "__main__":

@@ -5,11 +5,11 @@ What `benchmarks/methods.py` and `benchmarks/capacity_gap.py` share. Trainings r
 
 from __future__ import annotations
 
+import argparse
 import dataclasses
 import json
 import multiprocessing
 import os
-import platform
 import statistics
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -17,7 +17,6 @@ from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -121,6 +120,21 @@ def course_of(
     ladder = LadderSettings(next(iter(teachers)), assistants) if assistants else None
     training = TrainingSettings(batch_size=data.batch_size)
     return Course(data.spec, teachers, epochs, artifacts, smallest, ladder, training)
+
+
+def arguments(about: str | None, teacher_epochs: int) -> argparse.ArgumentParser:
+    """The options that both comparisons have."""
+    parser = argparse.ArgumentParser(description=about, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", choices=("fashion", "digits"), default="fashion")
+    parser.add_argument("--npz", help="Fashion-MNIST as an .npz file")
+    parser.add_argument("--limit", type=int, help="pictures for training and validation together")
+    parser.add_argument("--teacher-epochs", type=int, default=teacher_epochs)
+    parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--epochs", type=int, default=12)
+    parser.add_argument("--workers", type=int, default=os.cpu_count() or 1)
+    parser.add_argument("--results", type=Path, default=RESULTS)
+    parser.add_argument("--artifacts", default="runs/benchmarks/assets", help="where teachers are kept")
+    return parser
 
 
 # ---- running ---------------------------------------------------------------------------------------------------------
@@ -304,12 +318,3 @@ def compared(lines: Sequence[Line], everything: Sequence[Line], controls: Sequen
         )
     titles = ["", "epochs", "accuracy, %", "ECE, %", "NLL", *(f"against {c}, points (95 %)" for c in gaps)]
     return table([*titles, "student, s", "private, s", "shared, s (a user's share)"], out)
-
-
-def environment() -> str:
-    """Machine, versions and day."""
-    packages = ", ".join(f"{name} {version(name)}" for name in ("torch", "numpy", "scipy"))
-    return (
-        f"Measured on {datetime.now(UTC):%Y-%m-%d}, {os.cpu_count()} cores ({platform.machine()}), "
-        f"Python {platform.python_version()}, {packages}; one thread a training."
-    )

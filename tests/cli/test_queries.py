@@ -55,20 +55,6 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return place
 
 
-@pytest.fixture
-def run(capsys: pytest.CaptureFixture[str]) -> Run:
-    """Runs a command: (exit code, standard output, standard error)."""
-
-    def command(*arguments: object) -> tuple[int, str, str]:
-        with pytest.raises(SystemExit) as ended:
-            main([str(argument) for argument in arguments])
-        out, err = capsys.readouterr()
-        code = ended.value.code
-        return int(code) if isinstance(code, int) else 0, out, err
-
-    return command
-
-
 def test_pareto_as_json(folder: Path, run: Run) -> None:
     code, out, _ = run("pareto", folder / "digits.yaml", "--json")
     rows = json.loads(out)

@@ -11,7 +11,6 @@ from safetensors.torch import load_file
 
 import autostudent
 from autostudent.build.network import build
-from autostudent.cli import main
 from autostudent.config import load_study
 from autostudent.config.single import read_course, read_method, read_student
 from autostudent.distill.method import knobs
@@ -34,20 +33,6 @@ budget: {{trials: 1, epochs: 2}}
 training: {{batch_size: 32}}
 store: sqlite:///{folder}/small/study.db
 """
-
-
-@pytest.fixture
-def run(capsys: pytest.CaptureFixture[str]) -> Run:
-    """Runs a command: (exit code, standard output, standard error)."""
-
-    def command(*arguments: object) -> tuple[int, str, str]:
-        with pytest.raises(SystemExit) as ended:
-            main([str(argument) for argument in arguments])
-        out, err = capsys.readouterr()
-        code = ended.value.code
-        return int(code) if isinstance(code, int) else 0, out, err
-
-    return command
 
 
 @pytest.fixture(scope="module")
