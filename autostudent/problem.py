@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections import OrderedDict
+from collections.abc import Mapping
 
 import numpy as np
 
@@ -82,16 +84,20 @@ def above_chance(objectives: tuple[Objective, ...], classes: int) -> tuple[Objec
 def with_references(
     objectives: tuple[Objective, ...],
     probes: list[Description],
-    teacher_accuracy: float,
+    teacher: Mapping[str, float],
     classes: int,
     slowest_ms: float | None = None,
 ) -> tuple[Objective, ...]:
     """Objectives whose missing references are filled in.
 
     An exact cost counts up to its limit, or to the largest of the probed draws. Accuracy counts from an error of three
-    times the teacher's plus five points (but never beyond nine tenths of chance level). Latency counts up to its limit,
-    or to ``slowest_ms``.
+    times the teacher's plus five points (but never beyond nine tenths of chance level), log-loss and calibration error
+    up to their limits, or in the same way from the teacher's. Latency counts up to its limit, or to ``slowest_ms``.
+
+    Args:
+        teacher: what was measured of it: "accuracy", and "nll" or "ece" where they are objectives.
     """
+    guessing = {"accuracy": 1 - 1 / classes, "nll": math.log(classes), "ece": 1.0}
     filled = []
     for objective in objectives:
         if objective.reference is not None:
@@ -99,9 +105,13 @@ def with_references(
         elif objective.exact:
             largest = max(probe.costs[objective.name] for probe in probes)
             filled.append(dataclasses.replace(objective, reference=objective.limit or largest))
-        elif objective.name == "accuracy":
-            error = min(0.9 * (1 - 1 / classes), 3 * (1 - teacher_accuracy) + 0.05)
-            filled.append(dataclasses.replace(objective, reference=1 - error))
+        elif objective.name in guessing:
+            known = teacher[objective.name]
+            loss = min(
+                0.9 * guessing[objective.name], 3 * (1 - known if objective.name == "accuracy" else known) + 0.05
+            )
+            worst = 1 - loss if objective.name == "accuracy" else objective.limit or loss
+            filled.append(dataclasses.replace(objective, reference=worst))
         elif objective.name == LATENCY and (objective.limit or slowest_ms):
             filled.append(dataclasses.replace(objective, reference=objective.limit or slowest_ms))
         else:

@@ -179,9 +179,7 @@ class Study:
         make_facts(settings.roster, teachers, self.dataset, self.assets)
         main = teachers[settings.teacher]
         slowest = 2 * self.latencies()[-1] if settings.timed else None
-        objectives = with_references(
-            settings.objectives, self.probes, main.metrics["accuracy"], len(self.dataset.classes), slowest
-        )
+        objectives = with_references(settings.objectives, self.probes, main.metrics, len(self.dataset.classes), slowest)
         problem = make_problem(
             self.catalogue,
             objectives,
@@ -203,7 +201,7 @@ class Study:
             seed=self.shared_seed,
             owner=digest([settings.store, settings.study]),
             device="cuda" if settings.run.gpus_per_trial > 0 else "cpu",
-            latency=settings.timed,
+            measured=tuple(o.name for o in objectives if not o.exact),
         )
         return Preparation(self.dataset, teachers, objectives, problem, self.catalogue, setup, looks)
 

@@ -50,7 +50,7 @@ class TrialSetup:
     ``teachers`` maps the names of the frozen teachers to their asset keys; the first is the teacher that reports
     compare with. ``roster`` says which of them recipes choose from. ``fingerprint`` is that of the data the study was
     begun with. ``owner`` goes into every stored weight and checkpoint: studies that share a folder
-    never share (and never delete) each other's files. ``latency``: whether it is an objective.
+    never share (and never delete) each other's files. ``measured``: the objectives that are not known from the graph.
     """
 
     data: Mapping[str, object]
@@ -65,7 +65,7 @@ class TrialSetup:
     seed: int
     owner: str
     device: str = "cpu"
-    latency: bool = False
+    measured: tuple[str, ...] = ("accuracy",)
 
     @property
     def ladder(self) -> tuple[str, ...]:
@@ -208,7 +208,7 @@ class TrialWorker:
         started = time.perf_counter()
         try:
             architecture, redrawn = self.architecture(segment)
-            timed = self.latency(architecture) if self.setup.latency else {}
+            timed = self.latency(architecture) if LATENCY in self.setup.measured else {}
             with sharing(self.device):
                 result = self._run(segment, architecture, started)
             extra = {"redrawn": float(redrawn), **timed}
@@ -241,7 +241,7 @@ class TrialWorker:
         spent = {column: value - before.get(column, 0.0) for column, value in fit.seconds.items()}
         return Result(
             epoch=segment.until_epoch,
-            values={"accuracy": measured["accuracy"]},
+            values={name: measured[name] for name in self.setup.measured if name in measured},
             metrics=measured,
             assets=kept,
             seconds={**spent, "segment": time.perf_counter() - started},

@@ -55,7 +55,7 @@ def test_the_demo_study() -> None:
         ("objectives.accuracy=minimize", "objectives.accuracy: got 'minimize'; expected maximize"),
         ("objectives.accuracy={maximize: true, limit: 97}", "a fraction from 0 to 1"),
         ("objectives.params.limit=-1", "objectives.params.limit"),
-        ("objectives.speed=minimize", "one of: accuracy, latency, macs, memory, params"),
+        ("objectives.speed=minimize", "one of: accuracy, ece, latency, macs, memory, nll, params"),
         ("objectives={accuracy: maximize, accurcy: maximize}", "did you mean 'accuracy'?"),
         ("objectives={params: minimize, macs: minimize}", "accuracy and at least one of"),
         ("data.npz=x.npz", "exactly one source"),

@@ -287,7 +287,7 @@ def test_references_that_are_missing_follow_teacher_limit_and_space() -> None:
     )
     probes = [description for _, description in Catalogue(SPACE, SHAPE, open_ended).probe(0)]
 
-    accuracy, params, memory = with_references(open_ended, probes, teacher_accuracy=0.9, classes=10)
+    accuracy, params, memory = with_references(open_ended, probes, teacher={"accuracy": 0.9}, classes=10)
 
     assert accuracy.reference == pytest.approx(0.65)
     assert params.reference == 9_000

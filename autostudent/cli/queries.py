@@ -23,11 +23,11 @@ def pareto(
 ) -> None:
     """The Pareto front: students that no other beats in accuracy and in every cost."""
     with open_store(study, store, name, assignments) as opened:
-        rows, references, title = opened.front(), opened.references(), opened.study
+        rows, references, title, objectives = opened.front(), opened.references(), opened.study, opened.objectives
     if json:
         as_json(rows)
     else:
-        out.print(front_table(rows, references, title=f"Pareto front of {title}"))
+        out.print(front_table(rows, references, objectives, title=f"Pareto front of {title}"))
 
 
 def best(

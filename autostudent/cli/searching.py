@@ -79,5 +79,7 @@ def search(
     if json:
         as_json(rows)
         return
-    out.print(front_table(rows, references, title=f"Pareto front of {loaded.settings.study}"))
+    out.print(
+        front_table(rows, references, loaded.settings.objectives, title=f"Pareto front of {loaded.settings.study}")
+    )
     out.print(f"Next: autostudent report {escape(str(study))}")

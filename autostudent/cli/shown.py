@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import typer
@@ -12,7 +12,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from autostudent.report.words import AXES, cost, percent, taught_by, times
+from autostudent.records import Objective
+from autostudent.report.words import AXES, axes_of, cost, percent, taught_by, times
 
 WIDE = 120  # columns of a table that goes to a file or a pipe
 out = Console(highlight=False, width=None if sys.stdout.isatty() else WIDE)
@@ -26,9 +27,11 @@ def as_json(value: Any) -> None:
     typer.echo(json.dumps(value, indent=2, allow_nan=False))
 
 
-def front_table(front: Sequence[Row], references: Mapping[str, Row], *, title: str = "") -> Table:
+def front_table(
+    front: Sequence[Row], references: Mapping[str, Row], objectives: Iterable[Objective], *, title: str = ""
+) -> Table:
     """The front, best accuracy first, with the teacher's row on top and rivals below."""
-    axes = [axis for axis in AXES if any(axis in row for row in front)] or list(AXES)
+    axes = axes_of(objective.name for objective in objectives)
     grid = Table(title=title, title_justify="left", box=None, pad_edge=False, header_style="dim", title_style="bold")
     if any(row.get("kind") == "teacher" for row in references.values()):
         grid.caption, grid.caption_justify = "10× means ten times less than the teacher", "left"

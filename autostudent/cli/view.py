@@ -141,5 +141,5 @@ class LiveView:
         failed = f" ({self.failed} failed)" if self.failed else ""
         parts: list[Any] = [self.bar, f"{escape(self.text)}{failed}"]
         if self.front:
-            parts.append(front_table(self.front, self.references, title="front so far"))
+            parts.append(front_table(self.front, self.references, self.settings.objectives, title="front so far"))
         return Group(*parts)

@@ -30,6 +30,8 @@ OBJECTIVES = {
     "macs": ("macs", "minimize", "multiply-adds", True),
     "memory": ("memory_bytes", "minimize", "bytes", True),
     "latency": (LATENCY, "minimize", "ms", False),
+    "ece": ("ece", "minimize", "fraction", False),
+    "nll": ("nll", "minimize", "nats", False),
 }
 
 M = TypeVar("M", bound=BaseModel)
@@ -124,9 +126,11 @@ def objectives(entries: Mapping[str, Any]) -> tuple[Objective, ...]:
         wanted = [way for way in ("minimize", "maximize") if getattr(entry, way)]
         if wanted != [direction]:
             raise ConfigError(key, " and ".join(wanted) or "no direction", direction)
-        if record == "accuracy" and entry.limit is not None and entry.limit > 1:
+        if unit == "fraction" and entry.limit is not None and entry.limit > 1:
             raise ConfigError(f"{key}.limit", entry.limit, "a fraction from 0 to 1")
         found.append(Objective(record, direction, unit, entry.reference, entry.limit, exact))
     if "accuracy" not in entries or len(found) < 2:
-        raise ConfigError("objectives", list(entries), "accuracy and at least one of params, macs, memory, latency")
+        raise ConfigError(
+            "objectives", list(entries), f"accuracy and at least one of {', '.join(list(OBJECTIVES)[1:])}"
+        )
     return tuple(sorted(found, key=lambda objective: (objective.name != "accuracy", objective.exact)))

@@ -7,10 +7,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from autostudent.records import Objective, Trial
-from autostudent.report.words import AXES
+from autostudent.report.words import EXACT, axes_of
 from autostudent.space.graph import Architecture
-
-EXACT = ("params", "macs", "memory_bytes")
 
 
 @dataclass(frozen=True)
@@ -78,9 +76,8 @@ class Contents:
 
     @property
     def axes(self) -> tuple[str, ...]:
-        """Names of the costs that the front rows hold."""
-        rows = [*self.front, *(trial.costs for trial in self.trials[:1])]
-        return tuple(name for name in AXES if any(name in row for row in rows))
+        """Names of what lies beside accuracy: the exact costs and the other objectives."""
+        return axes_of(objective.name for objective in self.objectives)
 
     def teacher(self, split: str = "validation") -> Reference | None:
         """The teacher that students are compared with, as measured on ``split``."""

@@ -5,11 +5,12 @@ from __future__ import annotations
 from html import escape
 from typing import Any
 
-from autostudent.report.contents import EXACT, Contents
+from autostudent.report.contents import Contents
 from autostudent.report.drawing import draw
 from autostudent.report.tables import number, pairs
-from autostudent.report.words import AXES, cost, duration, percent, taught_by
+from autostudent.report.words import AXES, EXACT, cost, duration, percent, taught_by
 
+CALIBRATION = ("ece", "nll")
 LARGEST = 3_000_000  # characters that all drawings together may have
 
 
@@ -30,6 +31,7 @@ def members(contents: Contents, chosen: int | None) -> str:
         facts: dict[str, Any] = {
             "accuracy": percent(row["accuracy"], 2),
             **{AXES[axis]: exactly(axis, row[axis]) for axis in contents.axes},
+            **{AXES[name]: cost(name, row[name]) for name in CALIBRATION if name in row},
             "taught by": taught_by(row),
             **({"trained in": duration(spent)} if spent else {}),
             "seed": trial.candidate.seed,

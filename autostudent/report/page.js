@@ -5,7 +5,8 @@
   const config = { responsive: true, displaylogo: false, displayModeBar: window.matchMedia("(hover: hover)").matches ? "hover" : false,
     modeBarButtonsToRemove: ["lasso2d", "select2d", "autoScale2d"] };
   const names = { params: "parameters", macs: "multiply-adds for one picture", memory_bytes: "inference memory (bytes)",
-    latency_ms: "latency of one picture (ms)" };
+    latency_ms: "latency of one picture (ms)",
+    ece: "expected calibration error", nll: "log-loss (nats)" };
 
   function layout(extra) {
     const axis = { gridcolor: "#eceff2", zeroline: false, linecolor: "#b9c2cb", ticks: "outside", tickcolor: "#b9c2cb", automargin: true };
@@ -72,7 +73,7 @@
         x: t.xs[x], y: t.xs[y], z: t.y, customdata: t.customdata, text: t.text, marker: marker,
         hovertemplate: (t.customdata ? "student %{customdata}" : "%{text}") + "<br>%{z:.2%}<br>%{x:,}, %{y:,}<extra></extra>" };
     });
-    const short = { params: "parameters", macs: "multiply-adds", memory_bytes: "memory (bytes)", latency_ms: "latency (ms)" };
+    const short = { params: "parameters", macs: "multiply-adds", memory_bytes: "memory (bytes)", latency_ms: "latency (ms)", ece: "calibration error", nll: "log-loss" };
     const log = name => ({ type: "log", title: { text: short[name] }, exponentformat: "SI", dtick: 1 });
     draw("front", traces, { scene: { xaxis: log(x), yaxis: log(y), zaxis: { title: { text: "accuracy" }, tickformat: ".0%" },
       aspectmode: "manual", aspectratio: { x: 1.4, y: 1.4, z: 0.9 },

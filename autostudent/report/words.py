@@ -2,11 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
-AXES = {"params": "parameters", "macs": "multiply-adds", "memory_bytes": "memory", "latency_ms": "latency"}
-"""The costs in the order in which they are shown, with their names in sentences; latency only where it was measured."""
+EXACT = ("params", "macs", "memory_bytes")
+AXES = {
+    "params": "parameters",
+    "macs": "multiply-adds",
+    "memory_bytes": "memory",
+    "latency_ms": "latency",
+    "ece": "calibration error",
+    "nll": "log-loss",
+}
+"""What lies beside accuracy, in the order in which it is shown, with its name in sentences."""
+
+
+def axes_of(objectives: Iterable[str]) -> tuple[str, ...]:
+    """Names of the axes that are shown beside accuracy: the exact costs, and what else is among ``objectives``."""
+    names = set(objectives)
+    return tuple(name for name in AXES if name in EXACT or name in names)
 
 
 def percent(fraction: float | None, digits: int = 1) -> str:
@@ -34,9 +48,11 @@ def scaled(number: float, step: float, units: tuple[str, ...]) -> str:
 
 
 def cost(name: str, number: float | None) -> str:
-    """A cost in its own unit: ``memory_bytes`` as a size, ``latency_ms`` in milliseconds, the others as a count."""
-    if name == "latency_ms":
-        return "–" if number is None else f"{number:.3g} ms"
+    """An axis in its own unit: memory as a size, latency in ms, ECE in per cent, log-loss in nats, else a count."""
+    if number is not None and name in ("latency_ms", "nll"):
+        return f"{number:.3g} ms" if name == "latency_ms" else f"{number:.3f}"
+    if name == "ece":
+        return percent(number)
     return size(number) if name == "memory_bytes" else count(number)
 
 

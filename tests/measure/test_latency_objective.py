@@ -41,5 +41,5 @@ def test_a_search_measures_limits_and_keeps_latency(tmp_path: Path) -> None:
 def test_latency_counts_up_to_its_limit_or_the_slowest_draws() -> None:
     free, bound = Objective(LATENCY, "minimize", "ms"), Objective(LATENCY, "minimize", "ms", limit=2.0)
     accuracy = Objective("accuracy", "maximize")
-    assert with_references((accuracy, free), [], 0.9, 10, 7.5)[1].reference == 7.5
-    assert with_references((accuracy, bound), [], 0.9, 10, 7.5)[1].reference == 2.0
+    assert with_references((accuracy, free), [], {"accuracy": 0.9}, 10, 7.5)[1].reference == 7.5
+    assert with_references((accuracy, bound), [], {"accuracy": 0.9}, 10, 7.5)[1].reference == 2.0
