@@ -280,18 +280,11 @@ class Study:
 
     def provenance(self, prepared: Preparation) -> dict[str, Any]:
         """What was made for this study and what it cost, to be stored with it."""
-        main = self.settings.teachers
-        teachers = prepared.teachers.items()
         return {
-            "teachers": {name: teacher.key for name, teacher in teachers},
+            "teachers": {name: teacher.key for name, teacher in prepared.teachers.items()},
             "objectives": [objective.to_json() for objective in prepared.objectives],
             "validation_images": len(self.dataset.validation.y),
             "shared": shared_costs(prepared.teachers, prepared.looks),
-            "shared_seconds": {
-                "teachers": sum(teacher.seconds for name, teacher in teachers if name in main),
-                "assistants": sum(teacher.seconds for name, teacher in teachers if name not in main),
-                "knowledge": sum(prepared.looks.values()),
-            },
         }
 
     def remember_teachers(self, store: Store, prepared: Preparation) -> None:

@@ -15,6 +15,7 @@ from autostudent.errors import AssetError, ConfigError
 from autostudent.records import Trial
 from autostudent.report.cite import citations
 from autostudent.report.contents import Contents, Reference
+from autostudent.report.ledger import ledger
 from autostudent.report.tables import FAILURES
 from autostudent.report.words import taught_by
 from autostudent.space.graph import Architecture
@@ -62,7 +63,7 @@ def gather(store: Store, *, study_file: str | None = None, assets: Assets | None
         claims=described.get("claims", []),
         graphs=graphs(front, assets) if assets else {},
         papers={method: citations([method]) for method in methods},
-        shared_seconds=described.get("shared_seconds", {}),
+        ledger=ledger(rows.values(), described.get("shared", {})),
         environment=environment,
         citations=citations(methods),
         commands=commands(study_file, described.get("verified", []), store.references()),

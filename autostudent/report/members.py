@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from html import escape
 from typing import Any
 
@@ -17,6 +18,7 @@ LARGEST = 3_000_000  # characters that all drawings together may have
 def members(contents: Contents, chosen: int | None) -> str:
     """A folded part for every front member, best accuracy first as in the table; the chosen one's is open."""
     trials = {trial.number: trial for trial in contents.trials}
+    ledgers = {row["trial"]: row for row in contents.ledger.get("students", ())}
     left, parts = LARGEST, []
     for row in sorted(contents.front, key=lambda row: -row["accuracy"]):
         picture = drawing(contents, row["trial"])
@@ -27,13 +29,12 @@ def members(contents: Contents, chosen: int | None) -> str:
         if trial is None:
             continue
         recipe = {name: number(value) for name, value in trial.candidate.config.items()}
-        spent = sum(result.seconds.get("segment", 0.0) for result in trial.results)
         facts: dict[str, Any] = {
             "accuracy": percent(row["accuracy"], 2),
             **{AXES[axis]: exactly(axis, row[axis]) for axis in contents.axes},
             **{AXES[name]: cost(name, row[name]) for name in CALIBRATION if name in row},
             "taught by": taught_by(row),
-            **({"trained in": duration(spent)} if spent else {}),
+            **(spent_on(ledgers[trial.number]) if trial.number in ledgers else {}),
             "seed": trial.candidate.seed,
             "edits": len(trial.candidate.edits),
             "key": trial.candidate.key[:12],
@@ -46,6 +47,16 @@ def members(contents: Contents, chosen: int | None) -> str:
         opened = " open" if trial.number == chosen else ""
         parts.append(f'<details class="member"{opened}><summary>{escape(title)}</summary>{body}</details>')
     return "".join(parts)
+
+
+def spent_on(row: Mapping[str, Any]) -> dict[str, str]:
+    """The three columns of a student's cost in words."""
+    shared = f"{duration(row['shared'])} (its share: {duration(row['share'])})" if row["shared"] else "–"
+    return {
+        "own training": duration(row["student"]),
+        "trained beside it": duration(row["private"]) if row["private"] else "–",
+        "shared teachers": shared,
+    }
 
 
 def exactly(axis: str, value: float) -> str:

@@ -177,9 +177,16 @@ def time_table(contents: Contents) -> str:
         "rung": "annealing copies for the scores at rungs",
         "segment": "whole segments, with loading and measuring",
     }
-    rows = [[escape(f"{name} (once, for all studies)"), duration(s)] for name, s in contents.shared_seconds.items()]
-    rows += [[escape(words.get(name, name)), duration(seconds)] for name, seconds in spent.items() if seconds > 0]
-    return table(["What", "Time of one worker"], rows, name="Time") if rows else ""
+    rows = [
+        [
+            f"teacher {escape(row['name'])}<small>once, for all studies</small>",
+            duration(row["seconds"]),
+            f"{row['users']:,}",
+        ]
+        for row in contents.ledger.get("teachers", ())
+    ]
+    rows += [[escape(words.get(name, name)), duration(seconds), ""] for name, seconds in spent.items() if seconds > 0]
+    return table(["What", "Time of one worker", "Students that use it"], rows, name="Time") if rows else ""
 
 
 def pairs(values: Mapping[str, Any]) -> str:

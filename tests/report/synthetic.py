@@ -7,6 +7,7 @@ import numpy as np
 from autostudent.front import nondominated
 from autostudent.records import Candidate, Cause, Failure, Objective, Result, Trial, TrialState
 from autostudent.report.contents import Contents, Reference
+from autostudent.report.ledger import ledger
 from autostudent.space.architecture import Architecture, InputShape, freeze
 from autostudent.space.space import load_space
 from autostudent.store.choose import recommended
@@ -93,7 +94,10 @@ def study(students: int = 24, *, name: str = "digits", hostile: str = "", proof:
         references=references,
         recipes=recipes,
         validation_images=288,
-        shared_seconds={"teachers": 41.0, "assistants": 38.0, "knowledge": 12.5},
+        ledger=ledger(
+            [{"trial": t.number, "teachers": ["main"], "seconds": {"student": 3.0}} for t in trials],
+            {"main": {"seconds": 41.0, "taught_by": []}},
+        ),
         environment={"autostudent": "0.1.0", "torch": "2.13.0"},
         graphs={row["trial"]: small_graph(row["trial"]) for row in front[:40]},
         papers={"kd" + hostile: ["Hinton et al. 2015" + hostile]},

@@ -189,3 +189,13 @@ def test_a_student_that_loses_accuracy_is_said_to_lose_it() -> None:
     page = render(replace(contents, references=strong))
     assert "points of the teacher with" in page
     assert "expect a little less on new data" in page
+
+
+def test_teachers_are_shown_with_what_they_cost_and_who_uses_them() -> None:
+    contents = study(12)
+    page = render(contents)
+    assert "<td>41 s</td><td>12</td>" in page
+    users = {row["trial"]: row["share"] for row in contents.ledger["students"]}
+    assert set(users.values()) == {41 / 12}
+    assert page.count("<dt>own training</dt><dd>3 s</dd>") == len(contents.front)
+    assert page.count("<dd>41 s (its share: 3 s)</dd>") == len(contents.front)
