@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import inspect
 import json
 import shutil
 import subprocess
@@ -15,12 +16,13 @@ import numpy as np
 import pytest
 import torch
 
+from autostudent.cli.proving import verify as command
 from autostudent.data.datasets import Dataset
 from autostudent.distill.fit import Fit
 from autostudent.errors import ConfigError
 from autostudent.measure.intervals import pack
 from autostudent.records import Candidate
-from autostudent.settings import SearchSettings
+from autostudent.settings import RivalSettings, SearchSettings
 from autostudent.space.architecture import InputShape, freeze
 from autostudent.space.space import load_space
 from autostudent.store.store import Store
@@ -28,7 +30,8 @@ from autostudent.testing.studies import InlineStudy, small_settings
 from autostudent.trial import TrialWorker
 from autostudent.verify import verify
 from autostudent.verify.claims import Measured, claims_of
-from autostudent.verify.contenders import Contender, controls, rivals_of, student_of
+from autostudent.verify.contenders import Contender, controls, student_of
+from autostudent.verify.rivals import SMALL, rivals_of, torchvision_models, torchvision_rivals
 from autostudent.verify.tasks import Bench, run_task
 
 
@@ -169,6 +172,43 @@ def test_a_rival_is_taught_plainly_with_the_optimiser_of_the_student(study: Inli
     assert plain.config == {"kd.loss": "kd", "optim.lr": 0.2}
 
 
+def with_rivals(study: InlineStudy, limit: float | None, *names: str) -> InlineStudy:
+    """The study with torchvision rivals of these names, and another limit on parameters."""
+    quality, params, *others = study.settings.objectives
+    objectives = (quality, dataclasses.replace(params, limit=limit), *others)
+    rivals = RivalSettings(trials=2, torchvision=names or None)
+    return InlineStudy(dataclasses.replace(study.settings, objectives=objectives, rivals=rivals))
+
+
+def test_torchvision_models_that_fit_are_rivals_and_the_others_are_named(study: InlineStudy) -> None:
+    said: list[str] = []
+    assert torchvision_models(with_rivals(study, 20_000), said.append) == {}
+    assert len(said) == len(SMALL)
+    assert said[0] == "shufflenet_v2_x0_5 is no rival here: 352 k parameters, more than 20.0 k"
+    assert said[1].startswith("squeezenet1_1 is no rival here: the network cannot read pictures of shape (1, 8, 8)")
+
+    found = torchvision_models(with_rivals(study, 400_000), lambda text: None)
+    assert list(found) == ["shufflenet_v2_x0_5"]
+    student = dataclasses.replace(student_of(study, study.rows()[0]), config={"kd.loss": "none", "optim.lr": 0.2})
+    (rival,) = torchvision_rivals(found, student)
+    assert rival.kind == "rival"
+    assert rival.costs["params"] == 352_042  # torchvision's 1,366,792 with a head of 10 classes instead of 1,000
+    assert rival.config == {"kd.loss": "kd", "optim.lr": 0.2}
+    with pytest.raises(ConfigError, match=r"rivals.torchvision: got 'resnet19'.*did you mean 'resnet18'"):
+        torchvision_models(with_rivals(study, None, "resnet19"), lambda text: None)
+
+
+@pytest.mark.slow
+def test_a_torchvision_rival_is_trained_measured_and_timed(study: InlineStudy) -> None:
+    proof = verify(with_rivals(study, 400_000, "shufflenet_v2_x0_5"), [taught(study)], seeds=2)
+
+    name = f"shufflenet_v2_x0_5 beside student {taught(study)}"
+    row = next(row for row in proof.rows if row["name"] == name)
+    assert (row["kind"], row["seeds"], row["params"]) == ("rival", 2, 352_042)
+    assert row["latency_ms"] > 0
+    assert any(claim["difference"].endswith(name) for claim in proof.claims)
+
+
 @pytest.mark.slow
 def test_fresh_graphs_of_the_generator_show_its_spread(study: InlineStudy) -> None:
     proof = verify(study, [taught(study)], seeds=2, compare=False, family=2)
@@ -278,6 +318,11 @@ def test_seeds_that_diverged_are_counted_and_left_out() -> None:
     assert claims[1]["points"] == pytest.approx(25.0)  # seeds 1 and 3 alone
     assert claims[1]["seeds"] == 2
     assert Measured(student, (failed, failed)).row()["accuracy"] is None
+
+
+def test_three_seeds_unless_told_otherwise() -> None:
+    assert inspect.signature(verify).parameters["seeds"].default == 3
+    assert inspect.signature(command).parameters["seeds"].default == 3
 
 
 def test_front_is_a_data_frame_with_the_promised_columns(study: InlineStudy) -> None:

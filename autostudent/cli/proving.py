@@ -21,7 +21,7 @@ def verify(
     shortlist: Annotated[
         int, typer.Option("--shortlist", metavar="N", help="Choose 1 to 3: smallest as good, best, and one between.")
     ] = 1,
-    seeds: Annotated[int, typer.Option("--seeds", min=2, metavar="K", help="Fresh trainings of each network.")] = 5,
+    seeds: Annotated[int, typer.Option("--seeds", min=2, metavar="K", help="Fresh trainings of each network.")] = 3,
     family: Annotated[
         int, typer.Option("--family", metavar="K", help="Also train K fresh graphs from each one's generator.")
     ] = 0,
@@ -52,7 +52,7 @@ def verify(
     if json:
         as_json(dataclasses.asdict(proof))
         return
-    out.print(proof_table(proof.rows))
+    out.print(proof_table(proof.rows, out.width))
     for claim in proof.claims:
         line = f"{claim['difference']}: {points(claim['points'] / 100)} points ({between(claim)}), {claim['verdict']}"
         out.print(line, markup=False, soft_wrap=True)

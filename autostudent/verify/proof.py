@@ -18,7 +18,8 @@ from autostudent.store.attributes import plain
 from autostudent.store.choose import shortlist
 from autostudent.trial import TrialSetup, answers
 from autostudent.verify.claims import Measured, claims_of
-from autostudent.verify.contenders import Contender, Map, Say, controls, family_of, rival_of, student_of
+from autostudent.verify.contenders import Contender, controls, family_of, student_of
+from autostudent.verify.rivals import Map, Say, rival_of, torchvision_models, torchvision_rivals
 from autostudent.verify.speed import latencies
 from autostudent.verify.tasks import bank_seed, run_task
 
@@ -52,7 +53,7 @@ class Request:
 def verify(
     study: Study,
     trials: Sequence[int] | None = None,
-    seeds: int = 5,
+    seeds: int = 3,
     say: Say = lambda text: None,
     compare: bool = True,
     *,
@@ -137,6 +138,7 @@ def contenders(
     say: Say,
 ) -> list[Contender]:
     """Each student, followed by what it is compared with."""
+    models = torchvision_models(study, say) if request.compare else {}
     field: list[Contender] = []
     for row in chosen.values():
         student = student_of(study, row)
@@ -145,6 +147,7 @@ def contenders(
         field.append(student)
         if request.compare:
             field += [*controls(student), rival_of(study, setup, student, map_, say)]
+            field += torchvision_rivals(models, student)
         if request.family:
             field.append(family_of(study, row, student, request.family))
     return field
