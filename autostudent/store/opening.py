@@ -16,6 +16,7 @@ from autostudent.errors import StoreError
 from autostudent.records import Objective
 from autostudent.store.backend import cannot_open, close_storage, file_of, open_storage, shown
 from autostudent.store.lock import FileLock, Lease, Lock
+from autostudent.store.scan import any_trial
 
 
 @dataclass
@@ -81,8 +82,10 @@ def discard_unlike(storage: BaseStorage, study: str, names: Sequence[str], where
     """
     if study not in (frozen.study_name for frozen in storage.get_all_studies()):
         return
+    if any_trial(storage, storage.get_study_id_from_name(study)):
+        return
     there = optuna.load_study(study_name=study, storage=storage)
-    if not there.get_trials(deepcopy=False) and there.metric_names not in (None, list(names)):
+    if there.metric_names not in (None, list(names)):
         Lease(storage, storage.get_study_id_from_name(study), where).require_free()
         optuna.delete_study(study_name=study, storage=storage)
 

@@ -12,12 +12,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from optuna.trial import FrozenTrial
 from optuna.trial import TrialState as OptunaState
 
 from autostudent.assets import Assets
 from autostudent.records import Candidate, Cause, Failure, Objective, Result, Trial, TrialState
 from autostudent.store.attributes import packed, plain, trimmed, unpacked
+from autostudent.store.scan import ScannedTrial
 
 COST = "cost:"
 SEGMENT = "segment:"
@@ -94,19 +94,19 @@ def unusable(result: Result, objectives: tuple[Objective, ...]) -> Failure | Non
     return None
 
 
-def read(frozen: FrozenTrial, assets: Assets | None) -> Stored | None:
+def read(row: ScannedTrial, assets: Assets | None) -> Stored | None:
     """The trial behind an Optuna row; None for a row that holds no student."""
-    attributes = frozen.user_attrs
+    attributes = row.attributes
     if "candidate" not in attributes:
         return None
     results = [Result.from_json(unpacked(v, assets)) for k, v in attributes.items() if k.startswith(SEGMENT)]
     results.sort(key=lambda result: result.order)
     started = attributes.get(STARTED)
     failure = attributes.get(FAILURE)
-    if failure is None and frozen.state is OptunaState.FAIL:
+    if failure is None and row.state is OptunaState.FAIL:
         failure = {"cause": Cause.BUG, "message": "set to FAIL by another program"}
     trial = Trial(
-        number=frozen.number,
+        number=row.number,
         candidate=Candidate.from_json(unpacked(attributes["candidate"], assets)),
         fingerprint=attributes["fingerprint"],
         state=TrialState.NEW,
@@ -119,9 +119,9 @@ def read(frozen: FrozenTrial, assets: Assets | None) -> Stored | None:
         replicate=attributes["replicate"],
         failure=Failure(Cause(failure["cause"]), failure["message"]) if failure else None,
     )
-    trial = replace(trial, state=FINAL.get(frozen.state) or unfinished_state(trial))
+    trial = replace(trial, state=FINAL.get(row.state) or unfinished_state(trial))
     about = {n: unpacked(v, assets) for n, v in attributes.items() if n not in OWN and ":" not in n}
-    return Stored(trial, about, told=frozen.state.is_finished())
+    return Stored(trial, about, told=row.state.is_finished())
 
 
 def unfinished_state(trial: Trial) -> TrialState:

@@ -122,7 +122,7 @@ class Store:
         As long as there are no trials there is nothing to protect, and the settings given replace those stored.
         """
         attributes, given = self._attributes, plain(resolved)
-        stored, begun = attributes.get(RESOLVED), self._trials.rows_stored()
+        stored, begun = attributes.get(RESOLVED), self._trials.begun()
         if stored is not None and begun:
             require_same_study(stored, given, self.study, self.url)
         elif begun:
@@ -193,7 +193,7 @@ class Store:
         return list(self._named(EVENT).values())
 
     def trials(self) -> list[Trial]:
-        """All trials by number. A reader reads them anew, which takes one or two seconds a thousand."""
+        """All trials by number. A reader reads them anew, which takes some tenths of a second a thousand."""
         return [stored.trial for stored in self._all(fresh=True)]
 
     def trial(self, number: int) -> Trial:
@@ -321,6 +321,7 @@ class Store:
         for trial in trials:
             if trial.state is TrialState.PAUSED:
                 self._trials.tell(trial.number, TrialState.PRUNED, self.objectives)
+        self._trials.load()  # another program may have added rows
         self._note("finished", self._trials.fail_strangers())
 
     @writing

@@ -8,8 +8,8 @@ from typing import Any
 
 import optuna
 from optuna.storages import BaseStorage
-from optuna.trial import FrozenTrial, create_trial
 from optuna.trial import TrialState as OptunaState
+from optuna.trial import create_trial
 
 from autostudent.assets import Assets
 from autostudent.errors import StoreError
@@ -19,8 +19,7 @@ from autostudent.store import record
 from autostudent.store.attributes import plain
 from autostudent.store.params import distributions
 from autostudent.store.record import Stored
-
-UNFINISHED = (OptunaState.RUNNING, OptunaState.WAITING)
+from autostudent.store.scan import any_trial, scan
 
 
 class Trials:
@@ -32,18 +31,24 @@ class Trials:
         self._study_id = storage.get_study_id_from_name(study)
         self._assets = assets
         self._stored: dict[int, Stored] = {}
+        self._strangers: list[int] = []
         self._rows: dict[int, int] = {}
         self.loaded = False
 
     def load(self) -> None:
-        """Reads every trial in one bulk query."""
-        read = [record.read(row, self._assets) for row in self._frozen()]
-        self._stored = {stored.trial.number: stored for stored in read if stored is not None}
+        """Reads every trial in one query."""
+        self._stored, self._strangers = {}, []
+        for row in scan(self._storage, self._study_id):
+            stored = record.read(row, self._assets)
+            if stored is not None:
+                self._stored[row.number] = stored
+            elif not row.state.is_finished():
+                self._strangers.append(row.number)
         self.loaded = True
 
-    def rows_stored(self) -> int:
-        """How many rows Optuna holds, ours or not."""
-        return self._storage.get_n_trials(self._study_id)
+    def begun(self) -> bool:
+        """Whether Optuna holds any row, ours or not."""
+        return any_trial(self._storage, self._study_id)
 
     def __iter__(self) -> Iterator[Stored]:
         return iter(list(self._stored.values()))
@@ -111,20 +116,16 @@ class Trials:
         return self._stored[number]
 
     def fail_strangers(self) -> list[str]:
-        """Sets to FAIL every unfinished row that holds no student; says what was done.
+        """Sets to FAIL every unfinished row that held no student when last read (`load`); says what was done.
 
         `create` adds a row with all its attributes in one transaction, so such rows come from other programs only.
         """
         lines = []
-        for row in self._frozen(unfinished=True):
-            if row.number not in self._stored:
-                self._storage.set_trial_state_values(self._row(row.number), OptunaState.FAIL)
-                lines.append(f"trial {row.number}: a row without a student, made by another program; set to FAIL")
+        for number in self._strangers:
+            self._storage.set_trial_state_values(self._row(number), OptunaState.FAIL)
+            lines.append(f"trial {number}: a row without a student, made by another program; set to FAIL")
+        self._strangers = []
         return lines
-
-    def _frozen(self, unfinished: bool = False) -> list[FrozenTrial]:
-        states = UNFINISHED if unfinished else None
-        return self._storage.get_all_trials(self._study_id, deepcopy=False, states=states)
 
     def _row(self, number: int) -> int:
         """Optuna's id of a trial, which only writers need."""

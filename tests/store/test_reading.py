@@ -7,9 +7,14 @@ import subprocess
 import sys
 import time
 
+import optuna
 import pytest
+from sqlalchemy import event
+from sqlalchemy.engine import Engine
 
 from autostudent.records import TrialState
+from autostudent.store.opening import quiet
+from autostudent.store.scan import any_trial, scan
 
 HEAVY = ("torch", "ray", "botorch", "gpytorch", "pandas", "sklearn", "networkx", "plotly")
 
@@ -68,3 +73,47 @@ def test_a_thousand_trials_open_in_seconds_and_the_front_at_once(toy, store):
     with toy.read() as reader:
         assert len(reader.front()) == 100
     assert time.process_time() - started < 1.0
+
+
+@pytest.fixture
+def statements():
+    """All SQL that any engine executes."""
+    said: list[str] = []
+
+    def note(connection, cursor, statement, parameters, context, executemany):
+        said.append(statement)
+
+    event.listen(Engine, "before_cursor_execute", note)
+    yield said
+    event.remove(Engine, "before_cursor_execute", note)
+
+
+def test_a_driver_opens_many_students_with_the_statements_of_one(toy, statements):
+    def opened() -> list[str]:
+        statements.clear()
+        toy.open().close()
+        return list(statements)
+
+    with toy.open() as store:
+        toy.train(store, toy.create(store, 0).number, 3)
+    one = opened()
+    with toy.open() as store:
+        for number in range(1, 12):
+            toy.create(store, number)
+    assert len(opened()) == len(one)
+    assert sum("value_json" in said and "FROM trials" in said for said in one) == 1
+
+
+@pytest.mark.parametrize("scheme", ["sqlite", "journal"])
+def test_a_scan_finds_what_optuna_finds(toy, scheme):
+    toy.url = f"{scheme}:///{toy.file}"
+    with toy.open() as store:
+        toy.drive(store)
+        storage, study = store._opened.storage, store._trials._study_id
+        with quiet():
+            optuna.create_study(storage=storage, study_name="another").ask()
+            empty = storage.get_study_id_from_name(optuna.create_study(storage=storage, study_name="empty").study_name)
+        expected = [(row.number, row.state, row.user_attrs) for row in storage.get_all_trials(study)]
+        assert [(row.number, row.state, dict(row.attributes)) for row in scan(storage, study)] == expected
+        assert any_trial(storage, study)
+        assert (scan(storage, empty), any_trial(storage, empty)) == ([], False)
