@@ -119,10 +119,12 @@ class RunSettings:
 
 @dataclass(frozen=True)
 class RivalSettings:
-    """Hand-designed students of ``space``, shown on the page but outside budget and front; ``trials`` sizes of them."""
+    """Hand-designed students, shown on the page but outside budget and front: ``trials`` shapes of ``space``, and
+    torchvision models by name as far as they respect the limits (None: a few small ones)."""
 
     space: str = "resnet_family"
     trials: int = 4
+    torchvision: tuple[str, ...] | None = None
 
 
 @dataclass(frozen=True)

@@ -152,7 +152,7 @@ def train(
     """
     setup, dataset = worker.setup, worker.dataset
     recipe = read_recipe(config, setup.roster)
-    job = worker.job(graph, Candidate(config, 0), 0)
+    job = worker.job(lambda s: build(graph, s, dataset.mean, dataset.std), Candidate(config, 0), 0)
     epochs = epochs or setup.epochs
     if epochs > setup.epochs:
         if job.sources:
@@ -165,7 +165,6 @@ def train(
             job,
             optim=dataclasses.replace(job.optim, epochs=epochs),
             seed=derive_seed("single", seed),
-            student=lambda s: build(graph, s, dataset.mean, dataset.std),
         )
     )
     fit.run(epochs)

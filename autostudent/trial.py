@@ -10,7 +10,7 @@ import json
 import logging
 import time
 import traceback
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -184,12 +184,12 @@ class TrialWorker:
             log.warning("trial %d: its stored graph, drawn by %s, is not redrawn here", segment.trial, stored.versions)
         return stored, same
 
-    def job(self, architecture: Architecture, candidate: Candidate, replicate: int) -> Job:
-        """The training that this candidate stands for."""
+    def job(self, student: Callable[[int], nn.Module], candidate: Candidate, replicate: int) -> Job:
+        """The training of ``student`` (made from a seed) by the recipe of this candidate."""
         recipe = read_recipe(candidate.config, self.setup.roster)
         dataset = self.dataset
         return Job(
-            student=lambda seed: build(architecture, seed, dataset.mean, dataset.std),
+            student=student,
             method=recipe.method,
             sources=tuple(self.source(name) for name in recipe.teachers),
             bank=self.bank,
@@ -224,7 +224,8 @@ class TrialWorker:
         return {LATENCY: found.median_ms, "latency_spread_ms": found.spread_ms, "latency_load": found.load}
 
     def _run(self, segment: Segment, architecture: Architecture, started: float) -> Result:
-        job = self.job(architecture, segment.candidate, segment.replicate)
+        mean, std = self.dataset.mean, self.dataset.std
+        job = self.job(lambda seed: build(architecture, seed, mean, std), segment.candidate, segment.replicate)
         fit = Fit.restore(job, self.assets.get(segment.checkpoint)) if segment.checkpoint else Fit(job)
         before = dict(fit.seconds)  # the ledger of earlier segments came with the checkpoint
         fit.run(segment.until_epoch)

@@ -154,6 +154,10 @@ def build(raw: Mapping[str, Any]) -> StudySettings:
     }
     if entry.ladder is not None and entry.ladder.of not in teachers:
         raise unknown_name("ladder.of", entry.ladder.of, teachers)
+    for name in (entry.rivals.torchvision if entry.rivals else None) or ():
+        from autostudent.teach.origin import require_classifier  # loads torch, which most files do without
+
+        require_classifier(name, "rivals.torchvision")
     url = placed(entry.store or default_store(entry.study))
     if "latency" in entry.objectives and entry.run.address is not None:
         raise ConfigError("run.address", entry.run.address, "none with the objective latency: it is this machine's")
@@ -170,7 +174,9 @@ def build(raw: Mapping[str, Any]) -> StudySettings:
         search=SearchSettings(**entry.search.model_dump()),
         training=TrainingSettings(**entry.training.model_dump(exclude_none=True)),
         run=RunSettings(**{"timeout_s" if k == "timeout" else k: v for k, v in entry.run.model_dump().items()}),
-        rivals=RivalSettings(named_or_placed(entry.rivals.space), entry.rivals.trials) if entry.rivals else None,
+        rivals=RivalSettings(**{**entry.rivals.model_dump(), "space": named_or_placed(entry.rivals.space)})
+        if entry.rivals
+        else None,
         retention=entry.retention,
     )
 

@@ -214,7 +214,8 @@ class RunEntry(Entry):
 
 class RivalsEntry(Entry):
     space: str = "resnet_family"
-    trials: Annotated[Count, Field(ge=0)] = 4
+    trials: Positive = 4
+    torchvision: tuple[str, ...] | None = None
 
 
 class StudyEntry(Entry):

@@ -8,7 +8,7 @@ from typing import Any
 from autostudent.errors import StoreError
 
 SHOWN = 6
-FREE = ("run", "retention")
+FREE = ("run", "retention", "rivals")
 GROWS = "budget.trials"
 
 
@@ -57,5 +57,6 @@ def require_same_study(stored: Mapping[str, Any], given: Mapping[str, Any], stud
     more = f"; and {len(found) - SHOWN} more" if len(found) > SHOWN else ""
     raise StoreError(
         f"study {study!r} in {where} was begun with other settings: {'; '.join(found[:SHOWN])}{more}. Only "
-        "budget.trials (upwards), run.* and retention may change: use another study name or store, or put them back"
+        "budget.trials (upwards), run.*, rivals.* and retention may change: use another study name or store, or put "
+        "them back"
     )

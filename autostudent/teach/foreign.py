@@ -69,11 +69,11 @@ class Foreign(nn.Module):
                 logits = logits_of(self.network(self.prepare(pictures)))
         except Exception as error:
             raise TeacherError(
-                f"the teacher cannot read pictures of shape {shape} (resize: {self.resize}): {first_line(error)}"
+                f"the network cannot read pictures of shape {shape} (resize: {self.resize}): {first_line(error)}"
             ) from None
         if logits.ndim != 2 or logits.shape[1] != classes:
             raise TeacherError(
-                f"the teacher gives {tuple(logits.shape[1:])} logits, but the data has {classes} classes"
+                f"the network gives {tuple(logits.shape[1:])} logits, but the data has {classes} classes"
             )
         self.head_path = seen.head(logits)
         unknown = [path for path in stages.values() if path not in seen.maps]

@@ -31,13 +31,10 @@ def network_origin(architecture: Architecture, mean: Sequence[float], std: Seque
     return {"kind": "network", "architecture": architecture.to_json(), "mean": list(mean), "std": list(std)}
 
 
-def torchvision_origin(spec: Mapping[str, Any], dataset: Dataset) -> dict[str, Any]:
-    """``{torchvision: NAME, normalize: …, resize: N, taps: {…}}``. Raises `ConfigError`."""
+def torchvision_origin(spec: Mapping[str, Any], dataset: Dataset, key: str = "teachers.torchvision") -> dict[str, Any]:
+    """``{torchvision: NAME, normalize: …, resize: N, taps: {…}}``. Raises `ConfigError` naming ``key``."""
     name = str(spec["torchvision"])
-    models = vision("models")
-    known = models.list_models(module=models)
-    if name not in known:
-        raise unknown_name("teachers.torchvision", name, known)
+    require_classifier(name, key)
     mean, std = normalisation(spec.get("normalize", "imagenet"), dataset)
     return {
         "kind": "torchvision",
@@ -48,6 +45,14 @@ def torchvision_origin(spec: Mapping[str, Any], dataset: Dataset) -> dict[str, A
         "taps": dict(spec.get("taps", {})),
         **shape_of(dataset),
     }
+
+
+def require_classifier(name: str, key: str) -> None:
+    """Raises `ConfigError` naming ``key`` when torchvision has no classifier of this name."""
+    models = vision("models")
+    known = models.list_models(module=models)
+    if name not in known:
+        raise unknown_name(key, name, known)
 
 
 def plugin_origin(spec: Mapping[str, Any], dataset: Dataset) -> dict[str, Any]:

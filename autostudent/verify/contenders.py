@@ -1,42 +1,35 @@
-"""Who is trained for a proof: students, controls without a teacher, rivals of like size, fresh graphs."""
+"""Who is trained for a proof: students, controls without a teacher, fresh graphs; rivals are in a file of their own."""
 
 from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from autostudent.errors import ConfigError, InvalidDraw
-from autostudent.records import Candidate, Value, digest
-from autostudent.settings import RivalSettings
-from autostudent.space.architecture import Architecture, freeze
-from autostudent.space.cost import costs
-from autostudent.space.space import load_space
-from autostudent.trial import TrialSetup
-from autostudent.verify.tasks import VerifyTask, run_task
+from autostudent.records import Candidate, Value
+from autostudent.verify.networks import costs_of
+from autostudent.verify.tasks import VerifyTask
 
 if TYPE_CHECKING:
     from autostudent.study import Study
 
 LABELS = "labels only"
-LIKE = 0.7  # a rival has at least this share of the student's parameters, and at most as many
 TRIES = 50  # draws for every graph that is wanted
-
-Say = Callable[[str], None]
-Map = Callable[[Callable[[VerifyTask], dict[str, Any]], Sequence[VerifyTask]], list[dict[str, Any]]]
 
 
 @dataclass(frozen=True)
 class Contender:
     """One row of the table of proof: what is trained, how, and for how long.
 
-    ``how`` says in words what it learns from. ``graphs`` are architectures as JSON; where there are several, each is
-    trained once, else the one is trained with every seed. ``bases`` are the keys that the graphs' seeds derive from.
+    ``how`` says in words what it learns from. ``graphs`` are as `autostudent.verify.networks` takes them; where there
+    are several, each is trained once, else the one is trained with every seed. ``bases`` are the keys that the graphs'
+    seeds derive from.
     """
 
     name: str
@@ -56,10 +49,10 @@ class Contender:
             for graph, base, replicate in runs
         ]
 
-    @property
+    @cached_property
     def costs(self) -> dict[str, int]:
         """Exact costs; the mean over the graphs where there are several."""
-        found = [costs(Architecture.from_json(graph)).as_dict() for graph in self.graphs]
+        found = [costs_of(graph) for graph in self.graphs]
         return {name: round(sum(each[name] for each in found) / len(found)) for name in found[0]}
 
 
@@ -96,51 +89,6 @@ def controls(student: Contender) -> list[Contender]:
 def optimiser(student: Contender) -> dict[str, Value]:
     """The student's optimiser settings, as its recipe has them."""
     return {name: value for name, value in student.config.items() if name.startswith("optim.")}
-
-
-def rivals_of(study: Study, student: Contender) -> list[Contender]:
-    """Plain ResNets of the student's size in several shapes, each taught by plain distillation from the main teacher.
-
-    They have the student's optimiser settings, and its temperature and weight where its own loss is ``kd``.
-    """
-    settings = study.settings.rivals or RivalSettings()
-    space, limit = load_space(settings.space, None), student.costs["params"]
-    rng = np.random.default_rng((study.seed, 13))
-    graphs: dict[str, Architecture] = {}
-    for _ in range(TRIES * settings.trials):
-        config = {**space.sample(rng), "params.target": float(limit)}
-        try:
-            graph = freeze(Candidate(config, 0), space, study.dataset.input)
-        except InvalidDraw:
-            continue
-        if costs(graph).params >= LIKE * limit:
-            graphs.setdefault(graph.fingerprint, graph)
-        if len(graphs) == settings.trials:
-            break
-    if not graphs:
-        raise ConfigError("rivals.space", settings.space, f"a space with networks of about {limit:,} parameters")
-    tuned = student.config.get("kd.loss") == "kd"
-    knobs = {name: student.config[name] for name in ("kd.temperature", "kd.weight") if tuned and name in student.config}
-    recipe = {**optimiser(student), "kd.loss": "kd", **knobs}
-    how = f"kd, optimised like {student.name}"
-    return [
-        Contender(f"ResNet {name[:6]}", "rival", how, (graph.to_json(),), recipe, (rival_key(name),), student.epochs)
-        for name, graph in graphs.items()
-    ]
-
-
-def rival_key(fingerprint: str) -> str:
-    """What the training seeds of a hand-designed network derive from."""
-    return digest({"rival": fingerprint})
-
-
-def rival_of(study: Study, setup: TrialSetup, student: Contender, map_: Map, say: Say) -> Contender:
-    """The best of the student's rivals: each is trained once (replicate 0) and compared on the validation split."""
-    field = rivals_of(study, student)
-    say(f"{len(field)} plain ResNets of at most {student.costs['params']:,} parameters, compared on validation")
-    outcomes = map_(partial(run_task, setup), [entry.tasks(1, None, first=0)[0] for entry in field])
-    scores = [outcome["validation"]["accuracy"] if "validation" in outcome else -1.0 for outcome in outcomes]
-    return dataclasses.replace(field[scores.index(max(scores))], name=f"plain ResNet like {student.name}")
 
 
 def family_of(study: Study, row: Mapping[str, Any], student: Contender, count: int) -> Contender:

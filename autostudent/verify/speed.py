@@ -8,11 +8,10 @@ from typing import TYPE_CHECKING
 import torch
 from torch import nn
 
-from autostudent.build.network import build
 from autostudent.measure.latency import alone, measure_latency
 from autostudent.records import LATENCY
-from autostudent.space.graph import Architecture
 from autostudent.verify.claims import Measured
+from autostudent.verify.networks import network_of
 
 if TYPE_CHECKING:
     from autostudent.study import Preparation, Study
@@ -26,8 +25,7 @@ def latencies(study: Study, prepared: Preparation, measured: Sequence[Measured])
     networks: dict[str, nn.Module] = {study.settings.teacher: prepared.teachers[study.settings.teacher].module}
     for entry in measured:
         if entry.contender.kind in TIMED:
-            graph = Architecture.from_json(entry.contender.graphs[0])
-            networks[entry.contender.name] = build(graph, 0, data.mean, data.std)
+            networks[entry.contender.name] = network_of(entry.contender.graphs[0], 0, data.mean, data.std)
     x = torch.rand(1, *data.shape, generator=torch.Generator().manual_seed(0)).to(device)
     with alone(device):
         found = {name: measure_latency(network.to(device), x) for name, network in networks.items()}

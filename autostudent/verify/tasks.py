@@ -12,14 +12,14 @@ import json
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from autostudent.assets import Assets, write_atomic
-from autostudent.build.network import build
 from autostudent.distill.fit import Diverged, Fit
 from autostudent.distill.job import Job, derive_seed
 from autostudent.measure.intervals import pack
@@ -27,17 +27,17 @@ from autostudent.measure.latency import sharing
 from autostudent.measure.predict import predict
 from autostudent.measure.quality import quality
 from autostudent.records import Candidate, Value, digest
-from autostudent.space.architecture import Architecture
 from autostudent.teach.training import KEPT_EVERY_S, unfinished
 from autostudent.trial import TrialSetup, TrialWorker, answers, bank_of
+from autostudent.verify.networks import network_of
 
 CODE = 3  # raised when the outcome of a task would change
 
 
 @dataclass(frozen=True)
 class VerifyTask:
-    """One training from scratch. ``graph`` is an architecture's JSON, ``config`` the recipe; ``epochs`` its length.
-    ``test_split`` is the checksum of the test split to measure on, None for validation alone.
+    """One training from scratch. ``graph`` is as `autostudent.verify.networks` takes it, ``config`` the recipe,
+    ``epochs`` its length. ``test_split`` is the checksum of the test split to measure on, None for validation alone.
 
     ``base`` is the key that training seeds derive from: a student and its controls share it, so their seeds are paired.
     """
@@ -111,7 +111,9 @@ def train(job: Job, progress: Path) -> Fit:
             write_atomic(progress, fit.save())
             kept = time.perf_counter()
 
-    fit.run(job.optim.epochs, on_epoch)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(job.seed)  # only foreign networks draw from it, for dropout
+        fit.run(job.optim.epochs, on_epoch)
     return fit
 
 
@@ -131,8 +133,8 @@ class Bench:
         """The training of a task. One of another length than a student's has a bank with a view for every epoch."""
         worker, setup = self.worker, self.worker.setup
         dataset = worker.dataset
-        graph = Architecture.from_json(task.graph)
-        job = worker.job(graph, Candidate(task.config, 0), task.replicate)
+        student = partial(network_of, task.graph, mean=dataset.mean, std=dataset.std)
+        job = worker.job(student, Candidate(task.config, 0), task.replicate)
         if task.epochs != setup.epochs:
             assert not job.sources, "what teachers say is known for the views of the students' bank alone"
             job = dataclasses.replace(job, bank=bank_of(dataset, task.epochs, setup.seed))
@@ -140,7 +142,6 @@ class Bench:
             job,
             optim=dataclasses.replace(job.optim, epochs=task.epochs),
             seed=derive_seed(task.base, task.replicate),
-            student=lambda seed: build(graph, seed, dataset.mean, dataset.std),
         )
 
 
