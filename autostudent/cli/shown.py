@@ -16,6 +16,7 @@ from autostudent.records import Objective
 from autostudent.report.words import AXES, axes_of, cost, percent, taught_by, times
 
 WIDE = 120  # columns of a table that goes to a file or a pipe
+ROOMY = 110  # columns that the table of proof needs for words beside each other
 out = Console(highlight=False, width=None if sys.stdout.isatty() else WIDE)
 errors = Console(stderr=True, highlight=False)
 
@@ -39,10 +40,10 @@ def front_table(
     grid.add_column("accuracy", justify="right")
     for axis in axes:
         grid.add_column("MACs" if axis == "macs" else AXES[axis], justify="right")
-    grid.add_column("method")
-    grid.add_column("taught by")
     for column in grid.columns:
         column.no_wrap = True
+    grid.add_column("method", overflow="fold")
+    grid.add_column("taught by", overflow="fold")
     teacher = next((row for row in references.values() if row.get("kind") == "teacher"), None)
     for name, row in references.items():
         if row is teacher:
@@ -64,24 +65,27 @@ def prices(row: Row, axes: Sequence[str], teacher: Row | None) -> list[str]:
     return cells
 
 
-def proof_table(rows: Sequence[Row]) -> Table:
-    """What `verify` measured on the test split."""
+def proof_table(rows: Sequence[Row], width: int) -> Table:
+    """What `verify` measured on the test split; all words share a cell where ``width`` is below `ROOMY` columns."""
     grid = Table(
         title="Test split", title_justify="left", box=None, pad_edge=False, header_style="dim", title_style="bold"
     )
-    words = ("network", "what it is", "learns from")
-    for name in (*words, "accuracy", "seeds", "params", "agrees", "ECE", "NLL", "ms"):
-        if name in words:  # only words may be broken over lines, never a figure
-            grid.add_column(name, min_width=len(name) - 2)
-        else:
-            grid.add_column(name, no_wrap=True, justify="right", min_width=5)
+    roomy = width >= ROOMY
+    for name in ("network", "what it is", "learns from") if roomy else ("network, learns from",):
+        grid.add_column(name, overflow="fold")  # only words may be broken over lines, never a figure
+    for name in ("accuracy", "seeds", "params", "agrees", "ECE", "NLL", "ms"):
+        grid.add_column(name, no_wrap=True, justify="right")
     for row in rows:
         spread = row.get("accuracy_sd")
         accuracy = percent(row["accuracy"]) if spread is None else f"{100 * row['accuracy']:.1f} ± {100 * spread:.1f} %"
-        seeds = f"{row['seeds']}" + (f" ({row['diverged']} diverged)" if row.get("diverged") else "")
         figures = [percent(row.get("agreement")), *(number(row.get(name)) for name in ("ece", "nll", "latency_ms"))]
-        cells = [escape(row["name"]), row["kind"], escape(str(row.get("how", "")))]
-        grid.add_row(*cells, accuracy, seeds, cost("params", row.get("params")), *figures)
+        learned = ", ".join(
+            filter(None, (row.get("how"), f"{row['diverged']} diverged" if row.get("diverged") else ""))
+        )
+        words = [escape(text) for text in (row["name"], row["kind"], learned)]
+        if not roomy:
+            words = [f"{words[0]}\n[dim]{', '.join(filter(None, words[1:]))}[/dim]"]
+        grid.add_row(*words, accuracy, str(row["seeds"]), cost("params", row.get("params")), *figures)
     return grid
 
 

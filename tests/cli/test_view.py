@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
+from autostudent.cli.shown import proof_table
 from autostudent.cli.view import Lines, LiveView, Pace, expectation, view
 from autostudent.config import load_settings
 from autostudent.driver import Event
@@ -68,3 +69,25 @@ def test_a_live_view_in_a_terminal(settings: StudySettings) -> None:
     text = console.file.getvalue()
     assert "5/24" in text
     assert "student 3: [diverged]: nan (1 failed)" in text
+
+
+ROW = {"kind": "control", "how": "labels only", "accuracy": 0.9791, "accuracy_sd": 0.0041, "seeds": 3, "params": 9_230}
+FIGURES = {"agreement": 0.974, "ece": 0.0161, "nll": 0.0664, "latency_ms": 0.448}
+
+
+@pytest.mark.parametrize("width", [80, 100, 120, 200])
+def test_the_table_of_proof_drops_nothing(width: int) -> None:
+    row = {**ROW, **FIGURES, "name": "student 15, no teacher, twice the epochs", "diverged": 1}
+    shown = Console(file=StringIO(), width=width)
+    shown.print(
+        proof_table([row, {"name": "logistic regression", "kind": "baseline", "seeds": 1, "accuracy": 0.95}], width)
+    )
+    text = shown.file.getvalue()
+
+    words = {word.strip(",") for line in text.splitlines() for word in line.split()}
+    for part in (row["name"], row["kind"], row["how"], "1 diverged", "logistic regression"):
+        assert {word.strip(",") for word in str(part).split()} <= words
+    for figure in ("97.9 ± 0.4 %", "3", "9.23 k", "97.4 %", "0.016", "0.066", "0.448", "95.0 %", "–"):
+        assert figure in text
+    assert "…" not in text
+    assert max(len(line) for line in text.splitlines()) <= width
