@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated
 
@@ -12,6 +13,8 @@ from autostudent.cli.options import AsJson, Assignments, MaybeStudyFile, StoreUr
 from autostudent.cli.shown import as_json, front_table, out
 from autostudent.errors import ConfigError
 from autostudent.report.words import AXES, cost, percent, taught_by
+
+RULES = {"accuracy": "accuracy", "knee": "knee", "smallest": "smallest_within_1se"}
 
 
 def pareto(
@@ -64,20 +67,26 @@ def best(
         raise ConfigError("--min-accuracy", min_accuracy, "a percentage, 0 to 100")
     if within is not None and rule != "accuracy":
         raise ConfigError("--within", within, f"no --rule beside it: both say which student to take, got {rule}")
+    if rule not in RULES:
+        raise ConfigError("--rule", rule, f"one of: {', '.join(RULES)}")
     with open_store(study, store, name, assignments) as opened:
         rows, images = opened.front(), opened.described().get("validation_images")
         references = opened.references()
-    row, reason = choose(
-        rows,
-        max_params=wish("--max-params", max_params),
-        max_memory=wish("--max-memory", max_memory),
-        max_macs=wish("--max-macs", max_macs),
-        max_latency=max_latency,
-        min_accuracy=None if min_accuracy is None else min_accuracy / 100,
-        within=None if within is None else within / 100,
-        rule={"smallest": "smallest_within_1se"}.get(rule, rule),
-        images=images,
-    )
+    try:
+        row, reason = choose(
+            rows,
+            max_params=wish("--max-params", max_params),
+            max_memory=wish("--max-memory", max_memory),
+            max_macs=wish("--max-macs", max_macs),
+            max_latency=max_latency,
+            min_accuracy=None if min_accuracy is None else min_accuracy / 100,
+            within=None if within is None else within / 100,
+            rule=RULES[rule],
+            images=images,
+        )
+    except ConfigError as error:
+        typed = {"max_params": max_params, "max_memory": max_memory, "max_macs": max_macs, "max_latency": max_latency}
+        raise as_typed(error, {**typed, "min_accuracy": min_accuracy, "within": within}) from None
     proof = references.get(f"verified: student {row['trial']}")
     if json:
         as_json({**row, "reason": reason, "verified": proof})
@@ -90,6 +99,15 @@ def best(
         spread = f" ± {100 * proof['accuracy_sd']:.1f}" if proof.get("accuracy_sd") is not None else ""
         accuracy = f"{100 * proof['accuracy']:.1f}{spread} %" if proof.get("accuracy") is not None else "diverged"
         out.print(f"  trained again with {proof['seeds']} fresh seeds: {accuracy} on the test split")
+
+
+def as_typed(error: ConfigError, typed: Mapping[str, object]) -> ConfigError:
+    """An error about arguments of `autostudent.store.choose.best`, in the words of the options that were given."""
+    names = [name for name in error.key.split(" and ") if name in typed]
+    if not names:
+        return error
+    values = " and ".join(str(typed[name]) for name in names)
+    return ConfigError(" and ".join(f"--{name.replace('_', '-')}" for name in names), values, error.allowed)
 
 
 def wish(option: str, text: str | None) -> float | None:

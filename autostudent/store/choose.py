@@ -40,7 +40,8 @@ def best(
         images: how many samples the quality was measured on.
 
     Raises:
-        ConfigError: no student respects the limits (the nearest one is named), or an argument makes no sense.
+        ConfigError: no student respects the limits (its key names the arguments, joined by " and "; the nearest student
+            is named), or an argument makes no sense.
     """
     if rule not in RULES:
         raise ConfigError("rule", rule, f"one of: {', '.join(RULES)}")
@@ -130,9 +131,10 @@ def _nothing_fits(rows: Sequence[Row], limits: Mapping[str, float | None], quali
     }
     given = {words[name]: limit for name, limit in limits.items() if limit is not None}
     has = ", ".join(f"{row_text(name, nearest[name], quality)}" for name in _broken(nearest, limits, quality))
-    key, value = (next(iter(given.items()))) if len(given) == 1 else ("limits", given)
     return ConfigError(
-        key, value, f"limits that a student of the front respects; the nearest is student {nearest['trial']} with {has}"
+        " and ".join(given),
+        next(iter(given.values())) if len(given) == 1 else tuple(given.values()),
+        f"limits that a student of the front respects; the nearest is student {nearest['trial']} with {has}",
     )
 
 

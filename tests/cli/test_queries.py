@@ -104,8 +104,11 @@ def test_best(folder: Path, run: Run, options: list[str], trial: int) -> None:
 def test_best_that_cannot_be_names_the_nearest(folder: Path, run: Run) -> None:
     code, _, err = run("best", folder / "digits.yaml", "--max-params", "100")
     assert code == 2
+    assert err.startswith("autostudent: --max-params: got '100'; expected limits that a student")
     assert "student 2" in err
     assert len(err.strip().splitlines()) == 1
+    _, _, err = run("best", folder / "digits.yaml", "--max-params", "1k", "--min-accuracy", "99")
+    assert "--max-params and --min-accuracy: got '1k and 99.0'" in err
 
 
 def test_report(folder: Path, run: Run, tmp_path: Path) -> None:
@@ -183,7 +186,7 @@ def test_doctor(folder: Path, run: Run) -> None:
         (["pareto", "--store", "sqlite:////nowhere/at/all.db"], "nothing is stored there"),
         (["pareto", "--store", "nonsense"], "nonsense"),
         (["best", "STUDY", "--max-params", "few"], "--max-params: got 'few'"),
-        (["best", "STUDY", "--rule", "luck"], "rule: got 'luck'"),
+        (["best", "STUDY", "--rule", "luck"], "--rule: got 'luck'; expected one of: accuracy, knee, smallest"),
         (["best", "STUDY", "--within", "-1"], "--within"),
         (["best", "STUDY", "--within", "1", "--rule", "knee"], "no --rule beside it"),
         (["best", "STUDY", "--min-accuracy", "200"], "--min-accuracy"),
