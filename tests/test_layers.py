@@ -44,6 +44,8 @@ VENDORS = {
     "pandas": {"report", "run"},
     "plotly": {"report"},
     "tensorboardX": {"report"},
+    "mlflow": {"report"},
+    "wandb": {"report"},
     "sklearn": {"data", "verify", "study"},
     "networkx": {"space"},
     "pydantic": {"config"},

@@ -146,21 +146,38 @@ def report(
 
 def events(
     study: MaybeStudyFile = None,
-    target: Annotated[Path | None, typer.Option("--to", metavar="FOLDER", help="Where the runs go.")] = None,
+    form: Annotated[
+        str, typer.Option("--format", metavar="NAME", help="tensorboard, mlflow, or wandb.")
+    ] = "tensorboard",
+    target: Annotated[
+        str | None, typer.Option("--to", metavar="PLACE", help="A folder; for mlflow its tracking URI.")
+    ] = None,
     store: StoreUrl = None,
     name: StudyName = None,
     assignments: Assignments = None,
 ) -> None:
-    """Writes TensorBoard event files, one run for every student; called again, runs keep their names."""
-    from autostudent.report.events import write_events
+    """Writes one run for every student: TensorBoard event files, MLflow runs, or offline runs of Weights & Biases.
+
+    Called again after more of the search, runs keep their names and are not written twice. Nothing is sent anywhere
+    unless --to names a server.
+    """
+    from autostudent.report.events import WRITERS
     from autostudent.settings import store_file
 
+    if form not in WRITERS:
+        raise ConfigError("--format", form, f"one of: {', '.join(WRITERS)}")
     if target is None:
         file = store_file(store or "" if study is None else located(study, store, assignments)[0])
-        target = file.parent / "events" if file is not None else Path("events")
+        place = file.parent.absolute() if file is not None else Path.cwd()
+        target = {"mlflow": f"sqlite:///{place}/mlflow.db", "tensorboard": f"{place}/events"}.get(form, str(place))
     with open_store(study, store, name, assignments) as opened:
-        runs = write_events(opened, target)
-    out.print(f"Wrote {runs} runs; look at them: tensorboard --logdir {escape(str(target))}", soft_wrap=True)
+        runs = WRITERS[form](opened, target)
+    shown = {
+        "tensorboard": f"look at them: tensorboard --logdir {target}",
+        "mlflow": f"look at them: mlflow ui --backend-store-uri {target}",
+        "wandb": f"send them, if you want: wandb sync {target}/wandb/offline-run-*",
+    }
+    out.print(f"Wrote {runs} runs; {escape(shown[form])}", soft_wrap=True)
 
 
 def located(study: Path, store: str | None, assignments: list[str] | None) -> tuple[str, str, str]:

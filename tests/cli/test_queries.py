@@ -7,7 +7,7 @@ import os
 import struct
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -167,6 +167,64 @@ def test_events_hold_every_curve_once_however_often_they_are_written(folder: Pat
     assert "accuracy" not in runs["student-00004"]
 
 
+def test_mlflow_runs_keep_their_ids_and_are_not_written_twice(folder: Path, run: Run, tmp_path: Path) -> None:
+    mlflow = pytest.importorskip("mlflow")
+    uri, seen = f"sqlite:///{tmp_path}/mlflow.db", []
+    for _ in range(2):
+        code, out, _ = run("events", folder / "digits.yaml", "--format", "mlflow", "--to", uri)
+        assert code == 0
+        assert "Wrote 5 runs" in out
+        client = mlflow.MlflowClient(tracking_uri=uri)
+        runs = client.search_runs([client.get_experiment_by_name("digits").experiment_id])
+        seen.append({entry.info.run_name: entry.info.run_id for entry in runs})
+    assert seen[0] == seen[1]
+    assert sorted(seen[0]) == [f"student-{number:05}" for number in range(5)]
+    one = client.get_run(seen[0]["student-00001"])
+    curve = client.get_metric_history(one.info.run_id, "accuracy")
+    assert [(point.step, round(point.value, 4)) for point in curve] == [(3, 0.74), (9, 0.8), (27, 0.98)]
+    assert one.data.params["params"] == "80000"
+    assert client.get_run(seen[0]["student-00004"]).info.status == "FAILED"
+
+
+def wandb_records(file: Path) -> Iterator[bytes]:
+    """Records of a .wandb file: a LevelDB log after a header of 7 bytes, chunks of (checksum, length, kind, data)."""
+    data, place, block, record = file.read_bytes(), 7, 32_768, b""
+    while place + 7 <= len(data):
+        if block - place % block < 7:  # a chunk's header never crosses a block
+            place += block - place % block
+            continue
+        length, kind = struct.unpack("<HB", data[place + 4 : place + 7])
+        record += data[place + 7 : place + 7 + length]
+        place += 7 + length
+        if kind in (1, 4):  # whole, or the last part
+            yield record
+            record = b""
+
+
+def test_offline_runs_of_wandb_keep_their_ids(folder: Path, run: Run, tmp_path: Path) -> None:
+    pytest.importorskip("wandb")
+    from wandb.proto.wandb_internal_pb2 import Record
+
+    names = []
+    for _ in range(2):
+        code, out, _ = run("events", folder / "digits.yaml", "--format", "wandb", "--to", tmp_path)
+        assert code == 0
+        assert "Wrote 5 runs" in out
+        names.append(sorted(file.name for file in tmp_path.glob("wandb/offline-run-*/run-*.wandb")))
+    assert names[0] == names[1]
+    assert len(names[0]) == 5
+    found = {}
+    for file in tmp_path.glob("wandb/offline-run-*/run-*.wandb"):
+        title, steps = "", {}
+        for record in map(Record.FromString, wandb_records(file)):
+            title = record.run.display_name or title
+            items = {"/".join(item.nested_key) or item.key: item.value_json for item in record.history.item}
+            if "accuracy" in items:
+                steps[record.history.step.num] = round(float(items["accuracy"]), 4)
+        found[title] = steps
+    assert found["student-00001"] == {3: 0.74, 9: 0.8, 27: 0.98}
+
+
 def test_doctor(folder: Path, run: Run) -> None:
     code, out, _ = run("doctor", folder / "digits.yaml", "--json")
     summary = json.loads(out)
@@ -191,6 +249,7 @@ def test_doctor(folder: Path, run: Run) -> None:
         (["best", "STUDY", "--within", "1", "--rule", "knee"], "no --rule beside it"),
         (["best", "STUDY", "--min-accuracy", "200"], "--min-accuracy"),
         (["best", "STUDY", "--min-accuracy", "99.5"], "the nearest is student 1 with accuracy 0.9800"),
+        (["events", "STUDY", "--format", "csv"], "--format: got 'csv'; expected one of: tensorboard, mlflow, wandb"),
         (["report", "STUDY", "--out", "page.pdf"], "a file that ends in .html, .md, .csv"),
         (["verify", "STUDY", "--trials", "3,x"], "--trials: got 'x'; expected numbers of trials"),
         (["check", "STUDY", "--set", "budget.trails=3"], "did you mean 'trials'?"),
