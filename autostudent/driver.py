@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -51,7 +51,8 @@ Describe = Callable[[Candidate], dict[str, object]]
 class StudyDriver:
     """The study's side of a `autostudent.run.base.Runner`.
 
-    ``label`` gives what the store should show of a candidate's recipe (method, teachers).
+    ``label`` gives what the store should show of a candidate's recipe (method, teachers). ``workers``: how many
+    segments run at a time.
     """
 
     problem: Problem
@@ -62,13 +63,16 @@ class StudyDriver:
     label: Describe
     retention: str = "front"
     progress: Callable[[Event], None] = silent
+    workers: int = 1
     asked: float = 0.0
     _waiting: deque[Trial] = field(default_factory=deque)
     _out: dict[int, Segment] = field(default_factory=dict)
     _exhausted: bool = False
     _bugs: list[Failure] = field(default_factory=list)
+    _spent: Counter[str] = field(default_factory=Counter)
 
     def __post_init__(self) -> None:
+        self._began = time.perf_counter(), time.process_time()
         trials = self.store.trials()
         # In the order in which they went out, then those that never did: as if nothing had happened.
         self._waiting += sorted((t for t in trials if t.state is TrialState.TRAINING), key=lambda trial: trial.turn)
@@ -137,6 +141,7 @@ class StudyDriver:
     def commit(self, segment: Segment, result: Result) -> None:
         """Remembers how a segment ended and applies the policy of its failure."""
         self._out.pop(segment.trial, None)
+        self._spent.update(result.seconds)
         if result.failure is None:
             trial = self.store.commit(segment.trial, result)
             if trial.failure is not None:  # values that cannot be ranked
@@ -192,7 +197,26 @@ class StudyDriver:
         for trial in paused:
             self._drop(trial.results[-1].assets.get("checkpoint"))
         self._release_weights()  # a kill after the last commit left them
+        if self._spent:
+            self.store.describe({"effort": self.effort()})
         self.progress(self._event("done", "the budget is spent"))
+
+    def effort(self) -> dict[str, float]:
+        """Where the search's time went, in seconds; runs of the same study that came to their end are added up.
+
+        "wall": from the driver's start; "workers": that time for all of them; "segments": of those, in segments;
+        "training": of those, in steps, annealing of rungs included; "driver": of the processor, for this process.
+        """
+        spent, wall = self._spent, time.perf_counter() - self._began[0]
+        now = {
+            "wall": wall,
+            "workers": wall * self.workers,
+            "segments": spent["segment"] + spent["lost"],
+            "training": spent["student"] + spent["private"] + spent["rung"],
+            "driver": time.process_time() - self._began[1],
+        }
+        before = self.store.described().get("effort", {})
+        return {name: seconds + before.get(name, 0.0) for name, seconds in now.items()}
 
     def _line(self, trial: Trial) -> str:
         quality = self.problem.measured.name

@@ -251,6 +251,7 @@ class Study:
                 label=lambda candidate: self.label(candidate),
                 retention=self.settings.retention,
                 progress=progress,
+                workers=self.settings.run.workers,
             )
             setup = prepared.setup
             runner.run(driver, lambda: TrialWorker(setup))

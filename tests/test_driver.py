@@ -103,6 +103,28 @@ def test_progress_counts_students_that_are_settled(bench: Bench) -> None:
     assert bench.events[-1].done == bench.events[-1].total == 8
 
 
+def test_where_the_time_went_is_stored_and_added_up_over_runs(bench: Bench) -> None:
+    def train(segment: Segment) -> Result:
+        return replace(bench.train(segment), seconds={"student": 2.0, "rung": 0.5, "segment": 3.0})
+
+    def stored() -> dict[str, float]:
+        return Store.read(f"sqlite:///{bench.folder / 'study.db'}", "bench").described()["effort"]
+
+    trials = bench.drive(train)
+    first, segments = stored(), sum(len(trial.results) for trial in trials)
+    assert first["segments"] == pytest.approx(3.0 * segments)
+    assert first["training"] == pytest.approx(2.5 * segments)
+    assert first["driver"] > 0
+    assert first["workers"] == first["wall"] > 0
+
+    bench.drive(train)  # nothing left to train
+    assert stored() == first
+    bench.trials = 10
+    segments = sum(len(trial.results) for trial in bench.drive(train))
+    assert stored()["segments"] == pytest.approx(3.0 * segments)
+    assert stored()["wall"] > first["wall"]
+
+
 def test_only_weights_of_the_front_and_graphs_stay(bench: Bench) -> None:
     trials = bench.drive(bench.train)
     store = Store.read(f"sqlite:///{bench.folder / 'study.db'}", "bench")

@@ -12,7 +12,7 @@ from rich.table import Table
 from autostudent.cli.options import AsJson, Assignments, StoreUrl, StudyFile, front_of
 from autostudent.cli.shown import as_json, errors, front_table, out
 from autostudent.cli.view import view
-from autostudent.report.words import AXES, cost, duration, percent
+from autostudent.report.words import AXES, cost, duration, effort, percent
 
 if TYPE_CHECKING:
     from autostudent.study import CheckReport
@@ -68,6 +68,7 @@ def search(
 ) -> None:
     """Searches until the budget is spent. After a crash, the same command goes on; more --trials add students."""
     from autostudent.config import load_study
+    from autostudent.store.store import Store
 
     given = list(assignments or ())
     given += [f"budget.trials={trials}"] if trials is not None else []
@@ -75,11 +76,12 @@ def search(
     loaded = load_study(study, given, store=store)
     with view(errors if json else out, loaded.settings) as shown:
         loaded.run(shown)
-    rows, references = front_of(loaded.settings)
+    settings = loaded.settings
+    rows, references = front_of(settings)
     if json:
         as_json(rows)
         return
-    out.print(
-        front_table(rows, references, loaded.settings.objectives, title=f"Pareto front of {loaded.settings.study}")
-    )
+    out.print(front_table(rows, references, settings.objectives, title=f"Pareto front of {settings.study}"))
+    with Store.read(settings.store, settings.study) as stored:
+        out.print(effort(stored.described().get("effort", {})))
     out.print(f"Next: autostudent report {escape(str(study))}")

@@ -49,7 +49,8 @@ class Contents:
     validation split, from which standard errors follow. ``claims``: differences of accuracy with
     their intervals in points, as `autostudent.verify` stores them. ``graphs``: the front members' architectures by
     number, as far as they are to be drawn. ``papers``: what to cite for each method label.
-    ``ledger``: seconds by student and teacher, as `report.ledger` gives them. ``environment``: versions of packages,
+    ``ledger``: seconds by student and teacher, as `report.ledger` gives them. ``effort``: where the search's time went,
+    as `autostudent.driver.StudyDriver.effort` stores it. ``environment``: versions of packages,
     the machine. ``citations``: one text per method used. ``commands``: shell lines that repeat the study. ``created``:
     when the page was made, as text.
     """
@@ -65,6 +66,7 @@ class Contents:
     graphs: Mapping[int, Architecture] = field(default_factory=dict)
     papers: Mapping[str, Sequence[str]] = field(default_factory=dict)
     ledger: Mapping[str, Sequence[Mapping[str, Any]]] = field(default_factory=dict)
+    effort: Mapping[str, float] = field(default_factory=dict)
     environment: Mapping[str, str] = field(default_factory=dict)
     citations: Sequence[str] = ()
     commands: Sequence[str] = ()

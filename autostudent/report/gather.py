@@ -64,6 +64,7 @@ def gather(store: Store, *, study_file: str | None = None, assets: Assets | None
         graphs=graphs(front, assets) if assets else {},
         papers={method: citations([method]) for method in methods},
         ledger=ledger(rows.values(), described.get("shared", {})),
+        effort=described.get("effort", {}),
         environment=environment,
         citations=citations(methods),
         commands=commands(study_file, described.get("verified", []), store.references()),

@@ -10,7 +10,7 @@ from typing import Any
 from autostudent.records import TrialState
 from autostudent.report.contents import Contents, Reference
 from autostudent.report.effects import Effect, Question
-from autostudent.report.words import AXES, cost, count, duration, percent, size, taught_by, times
+from autostudent.report.words import AXES, cost, count, duration, effort, percent, size, taught_by, times
 
 FAILURES = 60  # failed students listed one by one
 
@@ -186,7 +186,8 @@ def time_table(contents: Contents) -> str:
         for row in contents.ledger.get("teachers", ())
     ]
     rows += [[escape(words.get(name, name)), duration(seconds), ""] for name, seconds in spent.items() if seconds > 0]
-    return table(["What", "Time of one worker", "Students that use it"], rows, name="Time") if rows else ""
+    told = f'<p class="note">{escape(effort(contents.effort))}</p>' if contents.effort else ""
+    return (table(["What", "Time of one worker", "Students that use it"], rows, name="Time") if rows else "") + told
 
 
 def pairs(values: Mapping[str, Any]) -> str:

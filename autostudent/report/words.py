@@ -72,6 +72,18 @@ def duration(seconds: float) -> str:
     return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
 
 
+def effort(seconds: Mapping[str, float]) -> str:
+    """What `StudyDriver.effort` stored, in one sentence; empty when nothing was stored."""
+    if not seconds.get("workers"):
+        return ""
+    training, segments = (percent(seconds[name] / seconds["workers"], 0) for name in ("training", "segments"))
+    driver = percent(seconds["driver"] / seconds["wall"], 0)
+    return (
+        f"Searching took {duration(seconds['wall'])}; workers were busy {segments} of it and training {training}, "
+        f"the driver used {driver} of one processor."
+    )
+
+
 def taught_by(row: Mapping[str, Any]) -> str:
     """The teachers of a front row in one text: names joined, a dash for labels only."""
     teachers = row.get("teachers") or ()

@@ -2,7 +2,7 @@
 
 import pytest
 
-from autostudent.report.words import count, duration, percent, size, taught_by, times
+from autostudent.report.words import count, duration, effort, percent, size, taught_by, times
 
 
 @pytest.mark.parametrize(
@@ -36,3 +36,12 @@ def test_taught_by() -> None:
     assert taught_by({"teachers": ["main", "ta1"]}) == "main, ta1"
     assert taught_by({"teachers": []}) == "–"
     assert taught_by({}) == "–"
+
+
+def test_effort_is_told_as_shares() -> None:
+    seconds = {"wall": 200.0, "workers": 400.0, "segments": 380.0, "training": 360.0, "driver": 30.0}
+    assert effort(seconds) == (
+        "Searching took 3 min 20 s; workers were busy 95 % of it and training 90 %, "
+        "the driver used 15 % of one processor."
+    )
+    assert effort({}) == ""
