@@ -6,15 +6,15 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-import torch
 from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
 from torch import Tensor, nn
 
+from autostudent.distill.optim import SGD
 from autostudent.errors import AssetError
 
 Modules = Mapping[str, nn.Module]
-Optimizers = Mapping[str, torch.optim.SGD]
+Optimizers = Mapping[str, SGD]
 
 
 def pack(networks: Modules, states: Modules, optimizers: Optimizers, meta: Mapping[str, Any]) -> bytes:
@@ -26,9 +26,8 @@ def pack(networks: Modules, states: Modules, optimizers: Optimizers, meta: Mappi
                 tensors[f"{prefix}/{role}/{name}"] = tensor.detach().cpu().contiguous().clone()
     for role, optimizer in optimizers.items():
         for number, parameter in enumerate(parameters(optimizer)):
-            momentum = optimizer.state.get(parameter, {}).get("momentum_buffer")
-            if momentum is not None:
-                tensors[f"momentum/{role}/{number}"] = momentum.detach().cpu().contiguous().clone()
+            momentum = optimizer.state[parameter]["momentum_buffer"]
+            tensors[f"momentum/{role}/{number}"] = momentum.cpu().contiguous().clone()
     return save_tensors(tensors, {"autostudent": json.dumps(meta)})
 
 
@@ -50,11 +49,9 @@ def load(tensors: Mapping[str, Tensor], networks: Modules, states: Modules, opti
             module.load_state_dict({n.removeprefix(start): t for n, t in tensors.items() if n.startswith(start)})
     for role, optimizer in optimizers.items():
         for number, parameter in enumerate(parameters(optimizer)):
-            momentum = tensors.get(f"momentum/{role}/{number}")
-            if momentum is not None:
-                optimizer.state[parameter]["momentum_buffer"] = torch.empty_like(parameter.data).copy_(momentum)
+            optimizer.state[parameter]["momentum_buffer"].copy_(tensors[f"momentum/{role}/{number}"])
 
 
-def parameters(optimizer: torch.optim.SGD) -> list[nn.Parameter]:
+def parameters(optimizer: SGD) -> list[nn.Parameter]:
     """The optimiser's parameters in a fixed order."""
     return [parameter for group in optimizer.param_groups for parameter in group["params"]]

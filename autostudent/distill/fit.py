@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from autostudent.distill import checkpoint
 from autostudent.distill.job import Job, check_needs, derive_seed, generator, network_info
 from autostudent.distill.method import Method
-from autostudent.distill.optim import anneal_steps, decayed
+from autostudent.distill.optim import SGD, anneal_steps, decayed
 from autostudent.distill.types import (
     Batch,
     CopyOf,
@@ -54,7 +54,7 @@ class Fit:
         self.seconds: dict[str, float] = {"student": 0.0, "private": 0.0}
         self.networks: dict[str, nn.Module] = {}
         self.states: dict[str, State] = {}
-        self.optimizers: dict[str, torch.optim.SGD] = {}
+        self.optimizers: dict[str, SGD] = {}
         held = job.meta if job.method.needs.meta and job.meta is not None else torch.empty(0, dtype=torch.long)
         keep = torch.ones(len(job.labels), dtype=torch.bool)
         keep[held] = False
@@ -128,7 +128,7 @@ class Fit:
                 raise TypeError(f"role {name}: unknown model {model!r}")
         return network.to(self.job.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
 
-    def _optimizer(self, role: Role, network: nn.Module, state: State) -> torch.optim.SGD:
+    def _optimizer(self, role: Role, network: nn.Module, state: State) -> SGD:
         optim = self.job.optim
         decay = optim.weight_decay if role.weight_decay is None else role.weight_decay
         heavy, light = decayed(network)
@@ -223,7 +223,7 @@ class Fit:
             for group in optimizer.param_groups:
                 group["lr"] = self.lr * group["scale"]
             optimizer.step()
-            optimizer.zero_grad(set_to_none=True)
+            optimizer.zero_grad()
 
     def _train_step(self, batch: Batch) -> Tensor:
         """One step of all roles; returns the student's objective, not yet read from the device."""
@@ -328,11 +328,12 @@ class Fit:
         while self.epoch < until_epoch:
             if self.epoch == self.stage_ends[self.stage_number]:
                 self._enter(self.stage_number + 1)
-            losses = []
+            losses, started = [], time.perf_counter()
             for batch in self._batches(self.epoch):
+                self.seconds["student"] += time.perf_counter() - started  # making the batch
                 self._adapt()
                 losses.append(self._train_step(batch))
-            started = time.perf_counter()
+                started = time.perf_counter()
             loss = float(torch.stack(losses).mean())  # waits here, and only here, for an accelerator
             self.seconds["student"] += time.perf_counter() - started
             if loss != loss or abs(loss) == float("inf"):

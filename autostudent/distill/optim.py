@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 
 @dataclass(frozen=True)
@@ -33,13 +34,53 @@ class Optim:
         fall = 1.0 if self.decay <= 0 else min(1.0, (1.0 - progress) / self.decay)
         return rise * fall
 
-    def sgd(self, groups: list[dict[str, object]], device: torch.device) -> torch.optim.SGD:
-        """The optimiser over parameter groups that carry their own ``weight_decay``."""
-        sgd = torch.optim.SGD(groups, lr=self.lr, momentum=self.momentum, nesterov=True, fused=device.type != "mps")
-        for group in sgd.param_groups:  # the fused kernel refuses parameters whose first gradient comes later
-            for parameter in group["params"]:
-                sgd.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)
-        return sgd
+    def sgd(self, groups: list[dict[str, Any]], device: torch.device) -> SGD:
+        """The optimiser over parameter groups ("params") that carry their own ``weight_decay``."""
+        return SGD(groups, self.lr, self.momentum, fused=device.type != "mps")
+
+
+class SGD:
+    """Stochastic gradient descent with Nesterov momentum, bit for bit `torch.optim.SGD` whose momentum begins at zero.
+
+    For g the gradient plus weight decay: v <- momentum v + g, p <- p - lr (g + momentum v). Torch's own class loads
+    torch's compiler with its first use: seconds in every worker process, and some more work in every step.
+
+    ``param_groups``: {"params", "weight_decay", "lr", …} each, "lr" to be changed at will. ``state``: by parameter, its
+    "momentum_buffer". ``fused``: one kernel a group, where the device has it.
+    """
+
+    def __init__(self, groups: list[dict[str, Any]], lr: float, momentum: float, fused: bool = True) -> None:
+        self.momentum, self.fused = momentum, fused
+        self.param_groups: list[dict[str, Any]] = [{"lr": lr, **group} for group in groups]
+        parameters = [parameter for group in self.param_groups for parameter in group["params"]]
+        self.state = {parameter: {"momentum_buffer": torch.zeros_like(parameter)} for parameter in parameters}
+
+    @torch.no_grad()
+    def step(self) -> None:
+        """One step of all parameters that have a gradient."""
+        for group in self.param_groups:
+            params = [parameter for parameter in group["params"] if parameter.grad is not None]
+            grads = [parameter.grad for parameter in params]
+            buffers = [self.state[parameter]["momentum_buffer"] for parameter in params]
+            if params:
+                (self._at_once if self.fused else self._in_turn)(params, grads, buffers, group)
+
+    def _at_once(self, params: list[Tensor], grads: list[Tensor], buffers: list[Tensor], group: dict[str, Any]) -> None:
+        torch._fused_sgd_(
+            params, grads, buffers, weight_decay=group["weight_decay"], momentum=self.momentum, lr=group["lr"],
+            dampening=0.0, nesterov=True, maximize=False, is_first_step=False,
+        )  # fmt: skip
+
+    def _in_turn(self, params: list[Tensor], grads: list[Tensor], buffers: list[Tensor], group: dict[str, Any]) -> None:
+        for parameter, gradient, buffer in zip(params, grads, buffers, strict=True):
+            gradient = gradient.add(parameter, alpha=group["weight_decay"]) if group["weight_decay"] else gradient
+            buffer.mul_(self.momentum).add_(gradient)
+            parameter.add_(gradient.add(buffer, alpha=self.momentum), alpha=-group["lr"])
+
+    def zero_grad(self) -> None:
+        """Forgets the gradients."""
+        for parameter in self.state:
+            parameter.grad = None
 
 
 def anneal_steps(total: int, share: float = 0.04) -> int:

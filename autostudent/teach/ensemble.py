@@ -13,7 +13,6 @@ import numpy as np
 import torch
 from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
-from scipy.optimize import differential_evolution
 from torch import Tensor
 
 from autostudent.assets import Assets, Entry
@@ -78,6 +77,8 @@ def weigh(logits: Tensor, labels: Tensor, mix: str, score: str, seed: int = 0) -
         score: "accuracy" (piecewise constant: many weights are equally good) or "nll".
         seed: of the evolution.
     """
+    from scipy.optimize import differential_evolution  # half a second that a worker can do without
+
     count = len(logits)
     voices = (logits.softmax(2) if mix == "probabilities" else logits).double().numpy()
     known = np.concatenate([np.full((1, count), 0.5), np.eye(count)])

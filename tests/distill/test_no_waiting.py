@@ -13,15 +13,15 @@ from autostudent.distill.fit import Fit
 from autostudent.distill.method import Method, Wrapper
 from autostudent.distill.methods import METHODS
 from autostudent.distill.methods.kd import KD
-from autostudent.distill.optim import Optim
+from autostudent.distill.optim import SGD, Optim
 from autostudent.testing.toys import toy_job
 
 
 class Plain(Optim):
     """SGD without the fused kernel, which "meta" does not have."""
 
-    def sgd(self, groups: list[dict[str, object]], device: torch.device) -> torch.optim.SGD:
-        return torch.optim.SGD(groups, lr=self.lr, momentum=self.momentum, nesterov=True)
+    def sgd(self, groups: list[dict[str, Any]], device: torch.device) -> SGD:
+        return SGD(groups, self.lr, self.momentum, fused=False)
 
 
 def meta_fit(method: Method) -> Fit:
