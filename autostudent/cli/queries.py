@@ -147,7 +147,7 @@ def report(
 def events(
     study: MaybeStudyFile = None,
     form: Annotated[
-        str, typer.Option("--format", metavar="NAME", help="tensorboard, mlflow, or wandb.")
+        str, typer.Option("--format", metavar="NAME", help="tensorboard, mlflow, wandb, or optuna.")
     ] = "tensorboard",
     target: Annotated[
         str | None, typer.Option("--to", metavar="PLACE", help="A folder; for mlflow its tracking URI.")
@@ -158,19 +158,33 @@ def events(
 ) -> None:
     """Writes one run for every student: TensorBoard event files, MLflow runs, or offline runs of Weights & Biases.
 
-    Called again after more of the search, runs keep their names and are not written twice. Nothing is sent anywhere
-    unless --to names a server.
+    With --format optuna, graphs and weights of the front become artifacts that optuna-dashboard shows. Called again
+    after more of the search, runs keep their names and are not written twice. Nothing is sent anywhere unless --to
+    names a server.
     """
+    from autostudent.assets import Assets
     from autostudent.report.events import WRITERS
-    from autostudent.settings import store_file
+    from autostudent.settings import default_artifacts, placed_store, store_file
 
-    if form not in WRITERS:
-        raise ConfigError("--format", form, f"one of: {', '.join(WRITERS)}")
-    if target is None:
-        file = store_file(store or "" if study is None else located(study, store, assignments)[0])
-        place = file.parent.absolute() if file is not None else Path.cwd()
-        target = {"mlflow": f"sqlite:///{place}/mlflow.db", "tensorboard": f"{place}/events"}.get(form, str(place))
+    if form not in (*WRITERS, "optuna"):
+        raise ConfigError("--format", form, f"one of: {', '.join(WRITERS)}, optuna")
     with open_store(study, store, name, assignments) as opened:
+        if study is not None:
+            url, _, artifacts = located(study, store, assignments)
+        else:
+            url = placed_store(store or "")
+            artifacts = default_artifacts(url, opened.study) if form == "optuna" else ""
+        file = store_file(url)
+        place = file.parent.absolute() if file is not None else Path.cwd()
+        inside = {"mlflow": f"sqlite:///{place}/mlflow.db", "wandb": str(place), "optuna": f"{place}/artifacts"}
+        target = target or inside.get(form, f"{place}/events")
+        if form == "optuna":
+            from autostudent.store.artifacts import publish
+
+            files = publish(opened, url, Assets(artifacts), target)
+            show = f"optuna-dashboard {url} --artifact-dir {target}"
+            out.print(f"Wrote {files} files; look at them: {escape(show)}", soft_wrap=True)
+            return
         runs = WRITERS[form](opened, target)
     shown = {
         "tensorboard": f"look at them: tensorboard --logdir {target}",

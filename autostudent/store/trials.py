@@ -21,6 +21,9 @@ from autostudent.store.params import distributions
 from autostudent.store.record import Stored
 from autostudent.store.scan import any_trial, scan
 
+SHOWN = "constraints"
+"""System attribute where optuna-dashboard (0.21) looks for constraint values; it knows the list of Optuna 4 alone."""
+
 
 class Trials:
     """The trials of one study: each write goes to Optuna first, then to memory."""
@@ -80,6 +83,7 @@ class Trials:
             distributions=known,
             user_attrs=record.first_attributes(trial, about, self._assets),
             constraints=dict(limits),
+            system_attrs={SHOWN: list(limits.values())} if limits else None,
         )
         row = self._storage.create_new_trial(self._study_id, template)
         number = self._storage.get_trial_number_from_id(row)
@@ -144,8 +148,11 @@ class Trials:
             return
         study = optuna.load_study(study_name=self._study, storage=self._storage)
         trial = optuna.trial.Trial(study, self._row(number))
-        for name in values.keys() - trial.constraints.keys():
-            trial.set_constraint(name, values[name])
+        known = {name: value for name, value in trial.constraints.items() if not name.isdecimal()}
+        fresh = {name: value for name, value in values.items() if name not in known}
+        for name, value in fresh.items():
+            trial.set_constraint(name, value)
+        self._storage.set_trial_system_attr(self._row(number), SHOWN, [*known.values(), *fresh.values()])
 
 
 def excess(objective: Objective, value: float) -> float:

@@ -249,7 +249,10 @@ def test_doctor(folder: Path, run: Run) -> None:
         (["best", "STUDY", "--within", "1", "--rule", "knee"], "no --rule beside it"),
         (["best", "STUDY", "--min-accuracy", "200"], "--min-accuracy"),
         (["best", "STUDY", "--min-accuracy", "99.5"], "the nearest is student 1 with accuracy 0.9800"),
-        (["events", "STUDY", "--format", "csv"], "--format: got 'csv'; expected one of: tensorboard, mlflow, wandb"),
+        (
+            ["events", "STUDY", "--format", "csv"],
+            "--format: got 'csv'; expected one of: tensorboard, mlflow, wandb, optuna",
+        ),
         (["report", "STUDY", "--out", "page.pdf"], "a file that ends in .html, .md, .csv"),
         (["verify", "STUDY", "--trials", "3,x"], "--trials: got 'x'; expected numbers of trials"),
         (["check", "STUDY", "--set", "budget.trails=3"], "did you mean 'trials'?"),
