@@ -6,7 +6,8 @@ A trace of the front chart carries ``xs``, its x values for every cost; the page
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from html import escape
+from functools import partial
+from html import escape as html_escape
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,7 @@ from autostudent.report.effects import Question
 from autostudent.report.words import AXES, cost, percent
 
 Chart = dict[str, Any]
+escape = partial(html_escape, quote=False)  # Plotly's labels know no &quot;
 
 # Okabe and Ito's palette: told apart with any colour vision.
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#8a6d00", "#7a4fbf")

@@ -53,7 +53,7 @@
       return trace;
     });
     let high = 0, low = chart.low;
-    traces.forEach(t => t.y.forEach((v, i) => { if (v + ((t.error_y && t.error_y.array[i]) || 0) > high) high = v; }));
+    traces.forEach(t => t.y.forEach((v, i) => { high = Math.max(high, v + ((t.error_y && t.error_y.array[i]) || 0)); }));
     draw("front", traces, {
       xaxis: { type: "log", title: { text: names[axis] }, dtick: small ? 1 : "D2", exponentformat: "SI", minor: { ticks: "outside", ticklen: 3, tickcolor: "#d5dae0" } },
       yaxis: { title: { text: small ? "" : "validation accuracy" }, range: low === null ? undefined : [low, high + 0.1 * (high - low) + 0.001],
@@ -105,7 +105,10 @@
 
   front(Object.keys(all.front.axes)[0]);
   curves();
-  draw("methods", all.methods.traces, { showlegend: false, yaxis: { title: { text: small ? "" : "validation accuracy" } } });
+  const values = all.methods.traces.flatMap(t => t.y);
+  const ends = values.reduce((found, v) => [Math.min(found[0], v), Math.max(found[1], v)], [1, 0]);
+  draw("methods", all.methods.traces, { showlegend: false,
+    yaxis: { title: { text: small ? "" : "validation accuracy" }, tickformat: percentTicks(ends[0], ends[1]) } });
   const charts = { front: front, volume: volume };
   if (all.volume) {
     volume("students");

@@ -63,7 +63,7 @@ def front_table(contents: Contents, chosen: int | None) -> str:
 
 def points(difference: float) -> str:
     """A difference of accuracies in percentage points, with its sign."""
-    return f"{100 * difference:+.1f}".replace("-", "−")
+    return f"{round(100 * difference, 1) + 0.0:+.1f}".replace("-", "−")  # no minus before a zero
 
 
 def price(axis: str, value: float, teacher: Reference | None) -> str:

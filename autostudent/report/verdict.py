@@ -12,6 +12,7 @@ from autostudent.report.words import AXES, percent, times
 from autostudent.store.choose import recommended
 
 NEAR = 3.0  # points below the teacher that still count as coming near it
+KEPT = 1.0  # points below the teacher on the test split beyond which nobody says kept, however wide the interval
 MUCH = 0.75  # a student with at most this share of another's size is much smaller
 
 
@@ -59,8 +60,9 @@ def savings(contents: Contents, row: Mapping[str, Any], teacher: Reference) -> s
 def verdict(contents: Contents) -> Verdict:
     """What to say first of the student that `autostudent.store.choose.recommended` names.
 
-    Where it was verified the sentence rests on the test split: the teacher's accuracy is kept when the interval of
-    teacher minus student reaches zero and ends below `NEAR` points. Otherwise it rests on validation.
+    Where it was verified the sentence rests on the test split: the teacher's accuracy is kept when the student is at
+    most `KEPT` points below it, and the interval of the difference reaches zero and ends below `NEAR` points.
+    Otherwise it rests on validation.
     """
     if not contents.front:
         return Verdict(None, False, "No student has finished its training yet.", "")
@@ -75,7 +77,8 @@ def verdict(contents: Contents) -> Verdict:
         kept, gap, where = keeps(contents, row), 100 * (teacher.accuracy - row["accuracy"]), ""
     else:
         ends = [float("inf") if claim.get(end) is None else float(claim[end]) for end in ("low", "high")]
-        kept, gap, where = ends[0] <= 0 and ends[1] <= NEAR, float(claim["points"]), " on the test split"
+        gap, where = float(claim["points"]), " on the test split"
+        kept = gap <= KEPT and ends[0] <= 0 and ends[1] <= NEAR
     if kept:
         also = smaller(contents, row) if claim is None else ""
         sentence = f"Student {row['trial']} keeps the teacher's accuracy{where} with {saved}."

@@ -166,6 +166,7 @@ def test_a_smaller_student_that_keeps_the_accuracy_too_is_named() -> None:
     ("low", "high", "points", "words"),
     [
         (-0.2, 0.9, 0.3, "keeps the teacher's accuracy on the test split with 34×"),
+        (-0.1, 2.5, 1.2, "comes within 1.2 points of the teacher on the test split with 34×"),  # a wide interval
         (1.2, 2.0, 1.6, "comes within 1.6 points of the teacher on the test split with 34×"),
         (4.0, 6.0, 5.0, "is 5.0 points below the teacher on the test split with 34×"),
         (-2.0, 8.0, 3.0, "comes within 3.0 points of the teacher on the test split with 34×"),  # says nothing

@@ -2,6 +2,7 @@
 
 import pytest
 
+from autostudent.report.tables import points
 from autostudent.report.words import count, duration, effort, percent, size, taught_by, times
 
 
@@ -45,3 +46,7 @@ def test_effort_is_told_as_shares() -> None:
         "the driver used 15 % of one processor."
     )
     assert effort({}) == ""
+
+
+def test_a_difference_that_rounds_to_nothing_has_no_minus() -> None:
+    assert [points(value) for value in (-0.0004, 0.0004, -0.006, 0.012)] == ["+0.0", "+0.0", "−0.6", "+1.2"]
