@@ -22,6 +22,7 @@ from autostudent.propose.ehvi import Axis
 from autostudent.propose.encoding import Encoder
 from autostudent.propose.history import History
 from autostudent.propose.judge import FitCache, Judge
+from autostudent.propose.neglect import is_due, neglected
 from autostudent.propose.random import unseen_draw
 from autostudent.propose.source import Source
 from autostudent.propose.worth import Step, reservation_rates
@@ -79,12 +80,10 @@ class Bayes(Proposer):
                 return Proposal(option.candidate, problem.rungs[0])
         if not history.students_left and not history.paused:
             return None
-        judge = Judge(history, catalogue, encoder, self._fits)
-        if not history.students_left:
-            return self._finish(judge)
-        if (trial := rungs.due(history, rungs.SHARE / 2)) is not None:
+        if history.students_left and (trial := rungs.due(history, rungs.SHARE / 2)) is not None:
             return rungs.going_on(history, trial)
-        return self._best(judge)
+        judge = Judge(history, catalogue, encoder, self._fits)
+        return self._best(judge) if history.students_left else self._finish(judge)
 
     def _encoded(self, problem: Problem, catalogue: Catalogue) -> Encoder:
         if self._encoder is None or not catalogue.serves(self._encoder.problem):
@@ -101,6 +100,9 @@ class Bayes(Proposer):
         if not pool:
             return self._finish(judge)
         pace = judge.duration(pool)
+        if is_due(len(history.trials)):
+            wanted = neglected(judge.catalogue, history.trials, pool)
+            return Proposal(pool[int(np.where(wanted, value / pace, -1.0).argmax())].candidate, first)
         if judge.last == 0:
             return Proposal(pool[int((value / pace).argmax())].candidate, first)
         top = np.argsort(-value / pace, kind="stable")[:SHORTLIST]
