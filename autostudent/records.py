@@ -306,7 +306,7 @@ class Problem:
     rung_costs: tuple[float, ...] = ()
     cover: tuple[str, ...] = ()
 
-    @property
+    @cached_property
     def measured(self) -> Objective:
         """The one objective that must be measured by training (the first that is not exact)."""
         return next(objective for objective in self.objectives if not objective.exact)

@@ -2,8 +2,8 @@
 
     python benchmarks/store_scale.py [--students 100,1000,10000] [--fast-disk FOLDER] [--json FILE]
 
-A study is simulated: students that random proposals would take, really drawn and costed, with three rungs of which a
-third goes on from each, answered by invented accuracies. It is filled through the store that a search uses. At each
+A study is simulated: students that random proposals would take, really drawn and costed, with three rungs, of which a
+half goes on from each, answered by invented accuracies. It is filled through the store that a search uses. At each
 size: ``pareto --json`` and ``report`` as whole processes, reading all trials, opening as the driver, segments of a
 search by random proposals (everything but the training), and Bayesian proposals by a driver that has just opened the
 store (the first) and one that goes on (the longest of those after; each is answered). All in processor seconds, which a
@@ -86,7 +86,7 @@ class Simulation:
         method = str(option.candidate.config.get("kd.loss", "none"))
         about = {"method": method, "teachers": ["main"], "graph": self.assets.put(graph, ".json")}
         trial = store.create(option.candidate, described.fingerprint, described.costs, about)
-        rungs = RUNGS[: 1 + int(self.rng.geometric(2 / 3) - 1)]
+        rungs = RUNGS[: int(self.rng.geometric(1 / 2))]
         for epoch in rungs:
             store.start(number, epoch)
             store.commit(number, self.answer(trial, epoch))

@@ -77,7 +77,12 @@ class Modelled(Axis):
 
 def expected_improvement(front: np.ndarray, reference: np.ndarray, axes: Sequence[Axis]) -> np.ndarray:
     """EHVI (n,) of n candidates over ``front`` (k, m), up to ``reference`` (m,); axes in the order of the columns."""
-    lower, upper = free_cells(front, reference)
+    return volume_in_cells(free_cells(front, reference), axes)
+
+
+def volume_in_cells(cells: tuple[np.ndarray, np.ndarray], axes: Sequence[Axis]) -> np.ndarray:
+    """Expected volume (n,) that n candidates add in the boxes (lower, upper), both (k, m), that a front leaves free."""
+    lower, upper = cells
     total: np.ndarray | None = None
     for column, axis in enumerate(axes):
         levels, places = np.unique(np.stack([lower[:, column], upper[:, column]]), return_inverse=True)

@@ -8,14 +8,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from autostudent.front import hypervolume, nondominated
+from autostudent.front import free_cells, hypervolume, nondominated
 from autostudent.propose.catalogue import Catalogue, Option
 from autostudent.propose.duration import Durations
-from autostudent.propose.ehvi import Axis, Known, Modelled, expected_improvement
+from autostudent.propose.ehvi import Axis, Known, Modelled, volume_in_cells
 from autostudent.propose.encoding import SAMPLE, Encoder
 from autostudent.propose.history import History, minimised
-from autostudent.propose.memory import remembered
-from autostudent.propose.surrogate import Hyperparameters, Posterior, chosen_to_fit, fit, rows_to_fit
+from autostudent.propose.memory import is_long, remembered
+from autostudent.propose.surrogate import MOST, Hyperparameters, Posterior, chosen_to_fit, fit, rows_to_fit
 from autostudent.propose.targets import Measurement, Targets, measurements, targets, unusable
 from autostudent.records import Objective, Trial
 
@@ -81,6 +81,7 @@ class Judge:
         self.reference = np.array([self._reference(objective) for objective in self.objectives])
         self.ideal = self._ideal()
         self.front = self._front()
+        self._cells = free_cells(self.front, self.reference)
         self._durations = Durations(self.known, self._bodies(self.options(self.known)))
 
     def duration(self, options: Sequence[Option]) -> np.ndarray:
@@ -126,7 +127,7 @@ class Judge:
     def value(self, axes: Sequence[Axis]) -> np.ndarray:
         """EHVI (n,) as a share of the box between ideal and reference."""
         box = float(np.prod(self.reference - self.ideal))
-        return expected_improvement(self.front, self.reference, axes) / max(box, 1e-300)
+        return volume_in_cells(self._cells, axes) / max(box, 1e-300)
 
     @property
     def reached(self) -> float:
@@ -142,7 +143,7 @@ class Judge:
         spread = float(fitted.z.std()) if len(first) > 1 else 0.0
         scale = spread if spread > 1e-6 else 1.0
         z = (fitted.z - location) / scale
-        chosen = chosen_to_fit(z)
+        chosen = self._chosen(first, z)
         hyper = fits.fit(self.encoder, self._measured_rows([first[i] for i in chosen]), z[chosen])
         now = targets(objective, rows, self.last + 1)
         lost = unusable(self.history, objective)[-LOST:]
@@ -150,6 +151,13 @@ class Judge:
         z = np.concatenate([now.z[kept], np.full(len(lost), now.worst)])
         posterior = Posterior(hyper, x, (z - location) / scale, self._pending_rows())
         return Aspect(objective, posterior, now, location, scale)
+
+    def _chosen(self, rows: Sequence[Measurement], z: np.ndarray) -> np.ndarray:
+        """Places of the measurements that the hyperparameters come from."""
+        if not is_long(len(rows)):
+            return chosen_to_fit(z)
+        places = remembered(rows, self.last)
+        return places[chosen_to_fit(z[places], MOST // 2)]
 
     def _measured_rows(self, rows: Sequence[Measurement]) -> np.ndarray:
         x = self.rows(self.options([row.trial for row in rows]), 0, [row.trial for row in rows])

@@ -3,6 +3,9 @@
 A record of up to `MOST` measurements is remembered whole. Of a longer one the newest are remembered, and of all before
 a third each: the best by non-dominated rank, the newest, and an even spread over the rest. What is kept of the older
 ones changes every `STEP` measurements only, so that most covariances of one proposal serve the next.
+
+Beyond `LONG` measurements half as many are remembered, and the model is fitted to half as many, all of them among
+those remembered: the first proposal of a process draws the graph of every student it looks at, and then takes seconds.
 """
 
 from __future__ import annotations
@@ -16,10 +19,13 @@ from autostudent.propose.targets import Measurement
 
 MOST = 2500
 STEP = 250
+LONG = 6000  # measurements, of two thousand students on three rungs if all were trained to the end
 
 
 def remembered(rows: Sequence[Measurement], last: int) -> np.ndarray:
-    """Places (k,) in the record's measurements, ascending, k at most `MOST`; a function of the record alone.
+    """Places (k,) in the record's measurements, ascending, k at most `MOST` (half of it beyond `LONG`).
+
+    A function of the record alone.
 
     Args:
         rows: in commit order.
@@ -27,12 +33,18 @@ def remembered(rows: Sequence[Measurement], last: int) -> np.ndarray:
     """
     if len(rows) <= MOST:
         return np.arange(len(rows))
+    most = MOST // 2 if is_long(len(rows)) else MOST
     older = len(rows) - len(rows) % STEP
-    third = (MOST - STEP) // 3
+    third = (most - STEP) // 3
     newest = np.arange(older - third, older)
     full = np.array([i for i in range(older - third) if rows[i].level == last], dtype=int)
     points = np.array([[rows[i].loss, *rows[i].others] for i in full])
     best = full[np.argsort(ranks(points), kind="stable")[:third]] if len(full) else full
     rest = np.setdiff1d(np.arange(older - third), best)
-    even = rest[np.linspace(0, len(rest) - 1, MOST - STEP - third - len(best)).astype(int)]
+    even = rest[np.linspace(0, len(rest) - 1, most - STEP - third - len(best)).astype(int)]
     return np.concatenate([np.sort(np.concatenate([best, even])), newest, np.arange(older, len(rows))])
+
+
+def is_long(rows: int) -> bool:
+    """Whether a record of so many measurements is one of which less is looked at."""
+    return rows > LONG

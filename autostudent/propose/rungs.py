@@ -79,25 +79,29 @@ def due(history: History, share: float = SHARE) -> Trial | None:
     """
     rungs = history.problem.rungs
     ending = not history.students_left and not history.in_flight
+    families = [history.family(trial) for trial in history.trials]
     for level in reversed(range(len(rungs) - 1)):
-        waiting = promising(history, level)
-        if not waiting:
-            continue
         gone, started = Counter[Family](), Counter[Family]()
-        for trial in history.trials:
-            family = history.family(trial)
+        for family, trial in zip(families, history.trials, strict=True):
             started[family] += trial.epoch >= rungs[0]
             gone[family] += trial.epoch > rungs[level] or _climbs(history, trial, level)
         part = _part(history, share, level)
-        families = _families(history, _arrived(history, rungs[level]))
-        lost = {family: hopeless(history, group, rungs[level]) for family, group in families.items()}
+        short = {
+            family
+            for family in started
+            if gone[family] < max(math.floor(part * started[family] + 0.5), started[family] > 1)
+        }
+        too_few = gone.total() < math.ceil(_part(history, SHARE, level) * len(history.trials) - 1e-9)
+        if not short and not (ending and too_few):
+            continue  # ranking a long record takes longer than all of this
+        waiting = promising(history, level)
+        groups = _families(history, _arrived(history, rungs[level]))
+        lost = {family: hopeless(history, groups[family], rungs[level]) for family in short & groups.keys()}
         for trial in waiting:
             family = history.family(trial)
-            if trial.number in lost[family]:
-                continue
-            if gone[family] < max(math.floor(part * started[family] + 0.5), started[family] > 1):
+            if family in short and trial.number not in lost[family]:
                 return trial
-        if ending and gone.total() < math.ceil(_part(history, SHARE, level) * len(history.trials) - 1e-9):
+        if waiting and ending and too_few:
             return waiting[0]
     return None
 

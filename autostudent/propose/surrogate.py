@@ -114,13 +114,13 @@ def _closure(mll: ExactMarginalLogLikelihood, x: Tensor, z: Tensor) -> Callable[
     return closure
 
 
-def chosen_to_fit(z: np.ndarray) -> np.ndarray:
-    """Places of the rows for a fit: all, or the best third of `MOST` and an even spread of the rest."""
-    if len(z) <= MOST:
+def chosen_to_fit(z: np.ndarray, most: int = MOST) -> np.ndarray:
+    """Places of the rows for a fit: all, or the best third of ``most`` and an even spread of the rest."""
+    if len(z) <= most:
         return np.arange(len(z))
-    best = np.argsort(z, kind="stable")[: MOST // 3]
+    best = np.argsort(z, kind="stable")[: most // 3]
     rest = np.setdiff1d(np.arange(len(z)), best)
-    even = rest[np.linspace(0, len(rest) - 1, MOST - len(best)).astype(int)]
+    even = rest[np.linspace(0, len(rest) - 1, most - len(best)).astype(int)]
     return np.sort(np.concatenate([best, even]))
 
 

@@ -55,11 +55,11 @@ def measurements(history: History, objective: Objective) -> list[Measurement]:
     found = []
     for trial in history.trials:
         others = tuple(history.costs(trial)) if objective is history.problem.measured else ()
+        family = history.family(trial)
         for result in trial.results:
             if result.valid and math.isfinite(result.values.get(objective.name, math.nan)):
                 loss = minimised(objective, result.values[objective.name])
-                level = history.level(result.epoch)
-                found.append(Measurement(trial, level, loss, result.order, others, history.family(trial)))
+                found.append(Measurement(trial, history.level(result.epoch), loss, result.order, others, family))
     return sorted(found, key=lambda m: (m.order, m.trial.number, m.level))
 
 

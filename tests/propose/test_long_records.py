@@ -35,21 +35,22 @@ def test_a_record_of_usual_length_is_remembered_whole() -> None:
 def test_a_long_record_keeps_its_front_and_its_newest() -> None:
     rows = record(9_000)
     kept = remembered(rows, 1)
-    assert len(kept) <= memory.MOST
+    assert 1_000 <= len(kept) <= memory.MOST / 2  # beyond LONG
     assert (np.diff(kept) > 0).all()
     full = [i for i, row in enumerate(rows) if row.level == 1]
     front = nondominated(np.array([[rows[i].loss, *rows[i].others] for i in full]))
     assert {i for i, best in zip(full, front, strict=True) if best} <= set(kept)
-    assert set(range(8_500, 9_000)) <= set(kept)
+    assert set(range(8_700, 9_000)) <= set(kept)
     spread = np.histogram(kept, bins=9, range=(0, 9_000))[0]
-    assert spread.min() > 50  # no part of the search is forgotten
+    assert spread.min() > 30  # no part of the search is forgotten
 
 
 def test_old_memories_change_rarely() -> None:
-    rows = record(6_249)
-    before, after = (remembered(rows[:n], 1) for n in (6_000, 6_249))
-    assert after[: len(before)].tolist() == before.tolist()
-    assert after[len(before) :].tolist() == list(range(6_000, 6_249))
+    rows = record(9_249)
+    for start in (5_000, 9_000):
+        before, after = (remembered(rows[:n], 1) for n in (start, start + 249))
+        assert after[: len(before)].tolist() == before.tolist()
+        assert after[len(before) :].tolist() == list(range(start, start + 249))
 
 
 def test_a_record_without_full_trainings_is_spread_evenly() -> None:
