@@ -101,7 +101,7 @@ class Bayes(Proposer):
             return self._finish(judge)
         pace = judge.duration(pool)
         if is_due(len(history.trials)):
-            wanted = neglected(judge.catalogue, history.trials, pool)
+            wanted = neglected(history.trials, pool)
             return Proposal(pool[int(np.where(wanted, value / pace, -1.0).argmax())].candidate, first)
         if judge.last == 0:
             return Proposal(pool[int((value / pace).argmax())].candidate, first)

@@ -12,11 +12,10 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 
-from autostudent.propose.catalogue import Catalogue, Option
+from autostudent.propose.catalogue import Option
 from autostudent.records import Trial, Value
 
 EVERY = 5  # students from one such try to the next
-DRAWS = 192  # fresh draws that tell how common a choice is
 
 Pick = tuple[str, Value]
 
@@ -26,18 +25,22 @@ def is_due(students: int) -> bool:
     return students % EVERY == 0
 
 
-def neglected(catalogue: Catalogue, trials: Sequence[Trial], pool: Sequence[Option]) -> np.ndarray:
-    """Which options (n,) of the pool hold the choice that was tried least, beside how often the space draws it.
+def neglected(trials: Sequence[Trial], pool: Sequence[Option]) -> np.ndarray:
+    """Which options (n,) of the pool hold the choice that was tried least: all where no variable is categorical.
 
-    Choices are values of categorical variables. A choice that only a few others make active is common among nobody,
-    and is not neglected for that. All options where the space has no categorical variable.
+    A choice counts beside the others of its variable: one among two is tried half the times that the variable was
+    active at all. One whose variable never was active is neglected.
     """
     tried = _counts(trial.candidate.config for trial in trials)
-    drawn = _counts(option.candidate.config for option in catalogue.fresh(0, DRAWS))
     held = _counts(option.candidate.config for option in pool)
     if not held:
         return np.ones(len(pool), dtype=bool)
-    name, value = min(held, key=lambda pick: (tried[pick] / max(drawn[pick], 1), pick[0], str(pick[1])))
+    choices = Counter(name for name, _ in held)
+    active: Counter[str] = Counter()
+    for (name, _), times in tried.items():
+        active[name] += times
+    shares = {pick: tried[pick] * choices[pick[0]] / max(active[pick[0]], 1) for pick in held}
+    name, value = min(held, key=lambda pick: (shares[pick], pick[0], str(pick[1])))
     return np.array([option.candidate.config.get(name) == value for option in pool])
 
 

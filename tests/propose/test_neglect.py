@@ -48,23 +48,29 @@ def problem() -> Problem:
 def trial(number: int, config: dict[str, Value]) -> Trial:
     # "h" is the one good letter, but whoever had it first was spoilt by "x"
     spoilt = {"h": 0.97}.get(str(config["first"]), 0.6)
-    error = spoilt if config["second"] == "x" else 0.1 if config["first"] == "h" else 0.5
+    error = spoilt if config.get("second") == "x" else 0.1 if config["first"] == "h" else 0.5
     result = Result(1, {"error": error + 0.001 * number}, order=number)
     costs = {"cost": 1.0}
     name = "".join(map(str, config.values()))
     return Trial(number, Candidate(config, 0), name, TrialState.COMPLETE, costs, (result,), 1)
 
 
-def test_the_least_tried_choice_is_meant_beside_how_often_it_is_drawn() -> None:
-    catalogue = Catalogue(problem(), generator)
-    pool = catalogue.fresh(0, 400)
-    tried = [trial(i, {"first": letter, "second": "y", "third": 0}) for i, letter in enumerate("abcdefg" * 3)]
-    held = neglected(catalogue, tried, pool)
+def test_the_least_tried_choice_is_meant_beside_the_others_of_its_variable() -> None:
+    pool = Catalogue(problem(), generator).fresh(0, 400)
+    tried = [trial(i, {"first": letter, "second": "xy"[i % 2], "third": 0}) for i, letter in enumerate("abcdefg" * 2)]
+    held = neglected(tried, pool)
     assert 0 < held.sum() < len(pool)
     assert {option.candidate.config["first"] for option, is_held in zip(pool, held, strict=True) if is_held} == {"h"}
 
     tried += [trial(i, {"first": "h", "second": "y", "third": 0}) for i in range(3)]
-    assert {pool[i].candidate.config["second"] for i in np.flatnonzero(neglected(catalogue, tried, pool))} == {"x"}
+    assert {pool[i].candidate.config["second"] for i in np.flatnonzero(neglected(tried, pool))} == {"x"}
+
+
+def test_a_choice_that_was_seldom_active_is_not_neglected_for_that() -> None:
+    pool = Catalogue(problem(), generator).fresh(0, 400)
+    tried = [trial(i, {"first": letter, "third": 0}) for i, letter in enumerate("abcdefghabcdefg")]
+    tried += [trial(i, {"first": "a", "second": second, "third": 0}) for i, second in enumerate("xy")]
+    assert {pool[i].candidate.config["first"] for i in np.flatnonzero(neglected(tried, pool))} == {"h"}
 
 
 def test_every_few_students_a_neglected_choice_is_tried(monkeypatch: pytest.MonkeyPatch) -> None:
