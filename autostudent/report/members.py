@@ -61,7 +61,8 @@ def spent_on(row: Mapping[str, Any]) -> dict[str, str]:
 
 def exactly(axis: str, value: float) -> str:
     """A cost with every digit where it is exact."""
-    return f"{value:,.0f}" if axis in EXACT else cost(axis, value)
+    unit = " bytes" if axis == "memory_bytes" else ""
+    return f"{value:,.0f}{unit}" if axis in EXACT else cost(axis, value)
 
 
 def drawing(contents: Contents, trial: int) -> str:
