@@ -73,13 +73,18 @@ class History:
 
     def loss(self, trial: Trial) -> float:
         """The last valid measured value, minimised; NaN where there is none."""
-        curve = trial.curve(self.problem.measured.name)
-        return minimised(self.problem.measured, curve[-1][1]) if curve else math.nan
+        name = self.problem.measured.name
+        found = (result.values[name] for result in reversed(trial.results) if result.valid and name in result.values)
+        value = next(found, None)
+        return math.nan if value is None else minimised(self.problem.measured, value)
 
     def loss_at(self, trial: Trial, epoch: int) -> float:
         """The measured value at a rung, minimised; NaN where there is none."""
-        values = dict(trial.curve(self.problem.measured.name))
-        return minimised(self.problem.measured, values[epoch]) if epoch in values else math.nan
+        name = self.problem.measured.name
+        for result in trial.results:
+            if result.epoch == epoch and result.valid and name in result.values:
+                return minimised(self.problem.measured, result.values[name])
+        return math.nan
 
     def costs(self, trial: Trial) -> list[float]:
         """The other objectives, minimised, in their order; all exact but for unusual problems."""

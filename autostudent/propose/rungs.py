@@ -63,12 +63,13 @@ def hopeless(history: History, group: Sequence[Trial], epoch: int) -> set[int]:
     Students that learned nothing are cheap, and would go on for that alone. A loss within the measured objective's
     reference is never hopeless.
     """
-    losses = sorted(history.loss_at(trial, epoch) for trial in group)
-    worst = losses[0] + HOPELESS * (losses[(len(losses) - 1) // 2] - losses[0])
+    losses = [history.loss_at(trial, epoch) for trial in group]
+    best, middle = min(losses), sorted(losses)[(len(losses) - 1) // 2]
+    worst = best + HOPELESS * (middle - best)
     measured = history.problem.measured
     if measured.reference is not None:
         worst = max(worst, minimised(measured, measured.reference))
-    return {trial.number for trial in group if history.loss_at(trial, epoch) > worst}
+    return {trial.number for trial, loss in zip(group, losses, strict=True) if loss > worst}
 
 
 def due(history: History, share: float = SHARE) -> Trial | None:
@@ -96,10 +97,14 @@ def due(history: History, share: float = SHARE) -> Trial | None:
             continue  # ranking a long record takes longer than all of this
         waiting = promising(history, level)
         groups = _families(history, _arrived(history, rungs[level]))
-        lost = {family: hopeless(history, groups[family], rungs[level]) for family in short & groups.keys()}
+        lost: dict[Family, set[int]] = {}
         for trial in waiting:
             family = history.family(trial)
-            if family in short and trial.number not in lost[family]:
+            if family not in short:
+                continue
+            if family not in lost:
+                lost[family] = hopeless(history, groups[family], rungs[level])
+            if trial.number not in lost[family]:
                 return trial
         if waiting and ending and too_few:
             return waiting[0]
@@ -121,7 +126,11 @@ def missing(history: History) -> int:
 def _arrived(history: History, epoch: int) -> list[Trial]:
     """All trials with a valid value at a rung, wherever they are by now."""
     name = history.problem.measured.name
-    return [trial for trial in history.trials if any(e == epoch for e, _ in trial.curve(name))]
+    return [
+        trial
+        for trial in history.trials
+        if any(result.epoch == epoch and result.valid and name in result.values for result in trial.results)
+    ]
 
 
 def _families(history: History, trials: Sequence[Trial]) -> dict[Family, list[Trial]]:
