@@ -4,8 +4,9 @@ A record of up to `MOST` measurements is remembered whole. Of a longer one the n
 a third each: the best by non-dominated rank, the newest, and an even spread over the rest. What is kept of the older
 ones changes every `STEP` measurements only, so that most covariances of one proposal serve the next.
 
-Beyond `LONG` measurements half as many are remembered, and the model is fitted to half as many, all of them among
-those remembered: the first proposal of a process draws the graph of every student it looks at, and then takes seconds.
+Beyond `LONG` measurements only `MOST_OF_LONG` are remembered, and the model is fitted to half as many as usual, all of
+them among those remembered: the first proposal of a process draws the graph of every student that it looks at. On ten
+thousand networks of NAS-Bench-201 predictions then rank 2,000 others with .967 instead of .977 (Spearman).
 """
 
 from __future__ import annotations
@@ -20,10 +21,11 @@ from autostudent.propose.targets import Measurement
 MOST = 2500
 STEP = 250
 LONG = 6000  # measurements, of two thousand students on three rungs if all were trained to the end
+MOST_OF_LONG = 1750
 
 
 def remembered(rows: Sequence[Measurement], last: int) -> np.ndarray:
-    """Places (k,) in the record's measurements, ascending, k at most `MOST` (half of it beyond `LONG`).
+    """Places (k,) in the record's measurements, ascending, k at most `MOST` (`MOST_OF_LONG` beyond `LONG`).
 
     A function of the record alone.
 
@@ -33,7 +35,7 @@ def remembered(rows: Sequence[Measurement], last: int) -> np.ndarray:
     """
     if len(rows) <= MOST:
         return np.arange(len(rows))
-    most = MOST // 2 if is_long(len(rows)) else MOST
+    most = MOST_OF_LONG if is_long(len(rows)) else MOST
     older = len(rows) - len(rows) % STEP
     third = (most - STEP) // 3
     newest = np.arange(older - third, older)

@@ -35,7 +35,7 @@ def test_a_record_of_usual_length_is_remembered_whole() -> None:
 def test_a_long_record_keeps_its_front_and_its_newest() -> None:
     rows = record(9_000)
     kept = remembered(rows, 1)
-    assert 1_000 <= len(kept) <= memory.MOST / 2  # beyond LONG
+    assert memory.MOST_OF_LONG - memory.STEP <= len(kept) <= memory.MOST_OF_LONG
     assert (np.diff(kept) > 0).all()
     full = [i for i, row in enumerate(rows) if row.level == 1]
     front = nondominated(np.array([[rows[i].loss, *rows[i].others] for i in full]))
