@@ -19,6 +19,7 @@ from autostudent.report.ledger import ledger
 from autostudent.report.tables import FAILURES
 from autostudent.report.words import taught_by
 from autostudent.space.graph import Architecture
+from autostudent.store.choose import recommended
 from autostudent.store.store import Store
 
 COSTS = ("params", "macs", "memory_bytes")
@@ -61,7 +62,7 @@ def gather(store: Store, *, study_file: str | None = None, assets: Assets | None
         recipes=recipes,
         validation_images=described.get("validation_images"),
         claims=described.get("claims", []),
-        graphs=graphs(front, assets) if assets else {},
+        graphs=graphs(front, assets, described.get("validation_images")) if assets else {},
         papers={method: citations([method]) for method in methods},
         ledger=ledger(rows.values(), described.get("shared", {})),
         effort=described.get("effort", {}),
@@ -72,10 +73,11 @@ def gather(store: Store, *, study_file: str | None = None, assets: Assets | None
     )
 
 
-def graphs(front: Sequence[Mapping[str, Any]], assets: Assets) -> dict[int, Architecture]:
-    """Architectures of the front's most accurate members; one that cannot be read is left out."""
+def graphs(front: Sequence[Mapping[str, Any]], assets: Assets, images: int | None) -> dict[int, Architecture]:
+    """Architectures of the recommended student and the front's most accurate; one that cannot be read is left out."""
     found = {}
-    for row in sorted(front, key=lambda row: -row["accuracy"])[:DRAWN]:
+    chosen = recommended(front, images=images)[0]["trial"] if front else None
+    for row in sorted(front, key=lambda row: (row["trial"] != chosen, -row["accuracy"]))[:DRAWN]:
         if "graph" in row:
             try:
                 found[row["trial"]] = Architecture.from_json(json.loads(assets.get(row["graph"])))

@@ -19,12 +19,9 @@ def members(contents: Contents, chosen: int | None) -> str:
     """A folded part for every front member, best accuracy first as in the table; the chosen one's is open."""
     trials = {trial.number: trial for trial in contents.trials}
     ledgers = {row["trial"]: row for row in contents.ledger.get("students", ())}
-    left, parts = LARGEST, []
+    pictures, parts = drawings(contents, chosen), []
     for row in sorted(contents.front, key=lambda row: -row["accuracy"]):
-        picture = drawing(contents, row["trial"])
-        if len(picture) > left:
-            picture = ""
-        left -= len(picture)
+        picture = pictures.get(row["trial"], "")
         trial = trials.get(row["trial"])
         if trial is None:
             continue
@@ -63,6 +60,16 @@ def exactly(axis: str, value: float) -> str:
     """A cost with every digit where it is exact."""
     unit = " bytes" if axis == "memory_bytes" else ""
     return f"{value:,.0f}{unit}" if axis in EXACT else cost(axis, value)
+
+
+def drawings(contents: Contents, chosen: int | None) -> dict[int, str]:
+    """Graphs of the front by number of student, of the chosen one first, as long as there is room for them."""
+    found, left = {}, LARGEST
+    for row in sorted(contents.front, key=lambda row: (row["trial"] != chosen, -row["accuracy"])):
+        picture = drawing(contents, row["trial"])
+        if len(picture) <= left:
+            found[row["trial"]], left = picture, left - len(picture)
+    return found
 
 
 def drawing(contents: Contents, trial: int) -> str:

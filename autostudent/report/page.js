@@ -90,7 +90,7 @@
   function effects() {
     document.getElementById("chart-effects").style.height = (90 + 22 * all.effects.rows) + "px";
     draw("effects", all.effects.traces, { showlegend: false,
-      xaxis: { title: { text: "points at equal size" }, tickformat: "+.1f", zeroline: true, zerolinecolor: "#8a8f98" },
+      xaxis: { title: { text: "points at equal size" }, tickformat: "+.2~f", zeroline: true, zerolinecolor: "#8a8f98" },
       yaxis: { autorange: "reversed", tickformat: "", type: "category", tickfont: { size: small ? 10 : 12 } } });
   }
 

@@ -128,7 +128,9 @@ def tiles(contents: Contents, found: Verdict) -> str:
                 )
     states = Counter(trial.state for trial in contents.trials)
     stopped = states[TrialState.PRUNED] + states[TrialState.PAUSED]
-    detail = f"{states[TrialState.COMPLETE]} trained fully, {stopped} stopped early, {states[TrialState.FAIL]} failed"
+    detail = (
+        f"{states[TrialState.COMPLETE]:,} trained fully, {stopped:,} stopped early, {states[TrialState.FAIL]:,} failed"
+    )
     shown.append((f"{len(contents.trials):,}", "students tried", detail))
     cells = (
         f'<div class="tile"><b>{big}</b><span>{words}</span><small>{small}</small></div>' for big, words, small in shown

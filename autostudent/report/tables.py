@@ -61,9 +61,9 @@ def front_table(contents: Contents, chosen: int | None) -> str:
     return table(head, rows, name="Pareto front", marks=marks)
 
 
-def points(difference: float) -> str:
+def points(difference: float, digits: int = 1) -> str:
     """A difference of accuracies in percentage points, with its sign."""
-    return f"{round(100 * difference, 1) + 0.0:+.1f}".replace("-", "−")  # no minus before a zero
+    return f"{round(100 * difference, digits) + 0.0:+.{digits}f}".replace("-", "−")  # no minus before a zero
 
 
 def price(axis: str, value: float, teacher: Reference | None) -> str:
@@ -136,14 +136,17 @@ def effects_table(asked: Question) -> str:
     head = [asked.name, "Students", "To the end", "Best", "On the front", "At equal size, points"]
     rows = []
     for effect in asked.levels:
-        cells = [escape(effect.level), str(effect.tried), str(effect.students), percent(effect.best)]
+        cells = [escape(effect.level), f"{effect.tried:,}", f"{effect.students:,}", percent(effect.best)]
         rows.append([*cells, str(effect.fronts), effect_text(effect)])
     return table([escape(title) for title in head], rows, name=f"What wins, by {escape(asked.name.lower())}")
 
 
 def effect_text(effect: Effect) -> str:
-    """Mean and 95 % interval in points: "+0.4 ± 0.3"."""
-    return points(effect.points / 100) + ("" if effect.half is None else f" ± {effect.half:.1f}")
+    """Mean and 95 % interval in points: "+0.4 ± 0.3", after thousands of students "+0.04 ± 0.03"."""
+    if effect.half is None:
+        return points(effect.points / 100)
+    digits = 2 if effect.half < 0.1 else 1
+    return f"{points(effect.points / 100, digits)} ± {effect.half:.{digits}f}"
 
 
 def failure_table(contents: Contents) -> str:

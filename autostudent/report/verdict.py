@@ -8,7 +8,7 @@ from math import sqrt
 from typing import Any
 
 from autostudent.report.contents import Contents, Reference
-from autostudent.report.words import AXES, percent, times
+from autostudent.report.words import AXES, EXACT, cost, percent, times
 from autostudent.store.choose import recommended
 
 NEAR = 3.0  # points below the teacher that still count as coming near it
@@ -69,8 +69,9 @@ def verdict(contents: Contents) -> Verdict:
     row, _ = recommended(contents.front, images=contents.validation_images)
     teacher = contents.teacher()
     if teacher is None:
-        least = AXES[contents.axes[0]]
-        sentence = f"Student {row['trial']} reaches {percent(row['accuracy'])} with {row[contents.axes[0]]:,} {least}."
+        axis = contents.axes[0]
+        size = f"{row[axis]:,.0f}" if axis in EXACT else cost(axis, row[axis])
+        sentence = f"Student {row['trial']} reaches {percent(row['accuracy'])} with {size} {AXES[axis]}."
         return Verdict(row, False, sentence, proof(contents, row))
     saved, claim = savings(contents, row, teacher), proved(contents, row)
     if claim is None:

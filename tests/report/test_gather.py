@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
+
+from autostudent.assets import Assets
 from autostudent.report.contents import Reference
-from autostudent.report.gather import commands, references_of, standing
+from autostudent.report.gather import DRAWN, commands, graphs, references_of, standing
+from autostudent.store.choose import recommended
+from tests.report.synthetic import small_graph
 
 ROW = {
     "name": "student 7", "kind": "student", "how": "takd", "accuracy": 0.9, "accuracy_sd": 0.01, "seeds": 3,
@@ -56,3 +62,16 @@ def test_the_commands_repeat_what_was_verified() -> None:
     rows = {f"verified: student {n}": {"seeds": 3} for n in (4, 7)}
     assert commands("my study.yaml", [4, 7], rows)[1] == "autostudent verify 'my study.yaml' --trials 4,7 --seeds 3"
     assert commands(None, [], {})[1] == "autostudent verify STUDY.yaml"
+
+
+def test_of_a_long_front_the_recommended_students_graph_is_drawn_with_the_most_accurate(tmp_path: Path) -> None:
+    assets = Assets(tmp_path)
+    graph = assets.put(json.dumps(small_graph(0).to_json()).encode(), ".json")
+    front = [
+        {"trial": n, "accuracy": 0.9 + n / 10_000, "params": 1000 + n, "macs": 1, "memory_bytes": 1, "graph": graph}
+        for n in range(DRAWN + 10)
+    ]
+    chosen = recommended(front, images=500)[0]["trial"]
+    assert chosen < 10  # within a standard error of the best, and not among the most accurate
+    assert list(graphs(front, assets, 500)) == [chosen, *range(DRAWN + 9, 10, -1)]
+    assert graphs([], assets, 500) == {}

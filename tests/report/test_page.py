@@ -10,7 +10,10 @@ from html.parser import HTMLParser
 import pytest
 
 from autostudent.records import TrialState
+from autostudent.report.effects import Effect
+from autostudent.report.members import drawing, drawings
 from autostudent.report.page import render
+from autostudent.report.tables import effect_text
 from autostudent.report.verdict import verdict
 from autostudent.store.choose import shortlist
 from tests.report.synthetic import study
@@ -118,6 +121,23 @@ def test_drawings_that_would_burst_the_page_are_left_out(monkeypatch: pytest.Mon
     assert '<svg role="img"' not in render(contents)
 
 
+def test_the_graph_of_the_verdicts_student_is_the_last_to_be_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    contents = study()
+    chosen = verdict(contents).row
+    assert chosen is not None
+    assert chosen["trial"] != max(contents.front, key=lambda row: row["accuracy"])["trial"]
+    monkeypatch.setattr("autostudent.report.members.LARGEST", len(drawing(contents, chosen["trial"])))
+    assert next(iter(drawings(contents, chosen["trial"]))) == chosen["trial"]
+
+
+@pytest.mark.parametrize(
+    ("points", "half", "says"),
+    [(0.44, 0.31, "+0.4 ± 0.3"), (-0.04, 0.25, "+0.0 ± 0.2"), (-0.042, 0.031, "−0.04 ± 0.03"), (1.26, None, "+1.3")],
+)
+def test_an_effect_has_as_many_digits_as_its_interval_allows(points: float, half: float | None, says: str) -> None:
+    assert effect_text(Effect("kd", 9, 9, points, half, 0.9, 1)) == says
+
+
 def test_the_effects_of_every_searched_variable_stand_on_the_page() -> None:
     page = render(study(200))
     chart = charts(page)["effects"]
@@ -142,8 +162,11 @@ def test_a_study_that_has_just_begun_has_a_page(left: int) -> None:
 
 
 def test_without_a_teacher_the_best_student_is_named() -> None:
-    alone = replace(study(), references=[])
-    assert "reaches" in render(alone)
+    whole = study()
+    front = [{**row, "params": float(row["params"])} for row in whole.front]  # as a store has it
+    found = verdict(replace(whole, front=front, references=[]))
+    assert found.row is not None
+    assert found.sentence.endswith(f" with {found.row['params']:,.0f} parameters.")
 
 
 def test_the_student_of_the_verdict_is_the_one_that_is_verified_by_default() -> None:
