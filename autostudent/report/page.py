@@ -40,7 +40,7 @@ def render(contents: Contents) -> str:
         header(contents, found),
         front_section(contents, chosen),
         proof_section(contents),
-        section("curves", "How they learned", CURVES_NOTE, chart("curves", "Learning curves")),
+        section("curves", "How they learned", curves_note(contents), chart("curves", "Learning curves")),
         wins_section(contents, questions),
         search_section(contents),
         failures_section(contents),
@@ -110,6 +110,14 @@ def header(contents: Contents, found: Verdict) -> str:
 def whole(sentence: str) -> str:
     """Escaped text in which no line breaks between a number and its percent sign."""
     return escape(sentence).replace(" %", "&nbsp;%")
+
+
+def curves_note(contents: Contents) -> str:
+    """What the learning curves show; that some are left out where there are many."""
+    others = len(contents.trials) - len(contents.front)
+    return CURVES_NOTE + (
+        f" Of the {others:,} others about {charts.CURVES} are drawn." if others >= 2 * charts.CURVES else ""
+    )
 
 
 def tiles(contents: Contents, found: Verdict) -> str:

@@ -101,7 +101,11 @@ def test_user_text_is_shown_as_text() -> None:
 
 @pytest.mark.slow
 def test_ten_thousand_students_fit_in_ten_megabytes() -> None:
-    assert len(render(study(10_000)).encode()) < 10e6
+    contents = study(10_000)
+    page = render(contents)
+    assert len(page.encode()) < 10e6
+    assert f"Of the {10_000 - len(contents.front):,} others about 150 are drawn." in page
+    assert "are drawn" not in render(study())
 
 
 def test_a_front_member_has_its_graph_drawn_beside_recipe_and_papers() -> None:
