@@ -29,7 +29,7 @@ from typing import Any
 import numpy as np
 import torch
 from machine import environment
-from proposal_time import OBJECTIVES, RUNGS, accuracy, trained
+from proposal_time import OBJECTIVES, RUNGS, accuracy, new_problem, trained
 
 from autostudent.assets import Assets
 from autostudent.driver import StudyDriver
@@ -139,7 +139,7 @@ def measure(simulation: Simulation, folder: Path) -> dict[str, Any]:
     pareto = min(command("pareto", "--store", url, "--json") for _ in range(3))
     opening, store = timed(lambda: simulation.open(folder))
     with store:
-        asks = asked(simulation.problem, store)
+        asks = asked(new_problem(), store)
         segment = searched(simulation, store)
         rows = sum(len(trial.results) for trial in store.trials())
     with Store.read(url) as reader:
