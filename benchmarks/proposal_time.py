@@ -3,8 +3,8 @@
     python benchmarks/proposal_time.py [--past 200,2000] [--answers 20] [--json FILE]
 
 A record of random students is made up to each size, with invented accuracies; then proposals are asked for one by one,
-each answered before the next. Processor seconds, fits of the model included. What drawing, costing and describing graphs
-costs is taken apart; for the first answer these are the graphs of the record and the pool, as after a resume.
+each answered before the next. Processor seconds, fits of the model included. What drawing, costing and describing
+graphs costs is taken apart; for the first answer these are the graphs of the record and the pool, as after a resume.
 """
 
 from __future__ import annotations
