@@ -167,8 +167,9 @@ class RayRunner(Runner):
             try:
                 return [_unpack(future) for future in futures]
             except BaseException as error:
-                for future in futures:
-                    ray.cancel(future, force=True)
+                # Interrupted, not killed: Ray 2.60 aborts this process when a killed task's answer arrives after all.
+                for future in ray.wait(futures, num_returns=len(futures), timeout=0)[1]:
+                    ray.cancel(future, force=False)
                 if isinstance(error, ray.exceptions.RayError):  # no exception of the function: those come unpacked
                     reason = str(error).strip().splitlines()[0]
                     raise AutostudentError(f"a Ray worker process was lost, again and again: {reason}") from error
