@@ -76,7 +76,7 @@ class Hyperparameters:
         return matrix
 
 
-def fit(layout: Layout, x: np.ndarray, z: np.ndarray) -> Hyperparameters:
+def fit(layout: Layout, x: np.ndarray, z: np.ndarray, steps: int = STEPS) -> Hyperparameters:
     """Hyperparameters for standardised targets ``z`` (n,) at rows ``x`` (n, d), from a cold start; deterministic."""
     chosen = chosen_to_fit(z)
     likelihood = GaussianLikelihood(noise_prior=LogNormalPrior(-4.0, 1.0), noise_constraint=GreaterThan(1e-4))
@@ -89,7 +89,7 @@ def fit(layout: Layout, x: np.ndarray, z: np.ndarray) -> Hyperparameters:
         if len(chosen) >= FEWEST:
             mll = ExactMarginalLogLikelihood(likelihood, model.train())
             closure = _closure(mll, rows, values[:, 0])
-            fit_gpytorch_mll_scipy(mll, closure=closure, options={"maxiter": STEPS})
+            fit_gpytorch_mll_scipy(mll, closure=closure, options={"maxiter": steps})
     model.eval()
     return Hyperparameters(kernel, likelihood.noise.item(), model.mean_module.constant.item())
 
