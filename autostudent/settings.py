@@ -96,7 +96,8 @@ class TrainingSettings:
     """How every student trains, whatever its recipe.
 
     ``warmup`` and ``decay`` are shares of the run. ``views`` is how many augmented copies of the training set the view
-    bank holds; None means one for each epoch, so that the bank is on-line augmentation made once.
+    bank holds; None means one for each epoch, so that the bank is on-line augmentation made once. ``top_k``: how many
+    of a teacher's logits are stored for a picture, with what the others weigh together; None means all.
     """
 
     batch_size: int = 128
@@ -104,6 +105,7 @@ class TrainingSettings:
     warmup: float = 0.05
     decay: float = 0.35
     views: int | None = None
+    top_k: int | None = None
 
 
 @dataclass(frozen=True)

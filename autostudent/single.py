@@ -28,6 +28,7 @@ from autostudent.space.architecture import Architecture
 from autostudent.space.cost import costs
 from autostudent.space.space import load_space
 from autostudent.teach.catalogue import make_facts, make_teachers, require_meta, require_open, shared_costs
+from autostudent.teach.forms import Form
 from autostudent.teach.knowledge import Knowledge
 from autostudent.teach.teacher import Teacher
 from autostudent.teach.training import Say, silent
@@ -106,7 +107,7 @@ class Course:
         known = {}
         for name in sorted(wanted):
             say(f"what {name} says of {bank.views} views")
-            known[name] = Knowledge.ensure(assets, teachers[name], bank).seconds
+            known[name] = Knowledge.ensure(assets, teachers[name], bank, form=Form(top=self.training.top_k)).seconds
         return Classroom(setup, teachers, known)
 
 

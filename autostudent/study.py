@@ -31,6 +31,7 @@ from autostudent.settings import StudySettings
 from autostudent.space.space import Space, load_space
 from autostudent.store.store import Store
 from autostudent.teach.catalogue import make_facts, make_teachers, require_meta, require_open, shared_costs
+from autostudent.teach.forms import Form
 from autostudent.teach.knowledge import Knowledge
 from autostudent.teach.teacher import Teacher
 from autostudent.trial import TrialSetup, TrialWorker, bank_of, one_thread
@@ -210,10 +211,10 @@ class Study:
     ) -> dict[str, float]:
         """Makes or finds what every teacher says of a view bank; the seconds that each took for it."""
         bank = bank_of(self.dataset, self.settings.training.views or self.settings.budget.epochs, seed)
-        seconds = {}
+        seconds, form = {}, Form(top=self.settings.training.top_k)
         for name, teacher in teachers.items():
             progress(Event("prepare", f"what {name} says of {bank.views} views"))
-            seconds[name] = Knowledge.ensure(self.assets, teacher, bank, map=runner.map).seconds
+            seconds[name] = Knowledge.ensure(self.assets, teacher, bank, map=runner.map, form=form).seconds
         return seconds
 
     def require_sound(self) -> None:

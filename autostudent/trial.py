@@ -37,7 +37,9 @@ from autostudent.space.architecture import Architecture, freeze
 from autostudent.space.space import Space
 from autostudent.teach.derived import Facts
 from autostudent.teach.ensemble import EnsembleWeights
+from autostudent.teach.forms import Form
 from autostudent.teach.knowledge import Knowledge, stored
+from autostudent.teach.maps import Maps
 from autostudent.teach.teacher import Teacher
 
 log = logging.getLogger(__name__)
@@ -166,7 +168,9 @@ class TrialWorker:
         """A teacher as the training loop sees it: cached logits on views of the bank, live for anything else."""
         if name not in self._sources:
             teacher = self.teacher(name)
-            self._sources[name] = stored(teacher, Knowledge.open(self.assets, teacher.key, self.bank))
+            form = Form(top=self.setup.training.top_k)
+            known = Knowledge.open(self.assets, teacher.key, self.bank, form)
+            self._sources[name] = stored(teacher, known, Maps(self.assets, teacher, self.bank))
         return self._sources[name]
 
     def architecture(self, segment: Segment) -> tuple[Architecture, bool]:

@@ -24,11 +24,11 @@ TEACHERS, VIEWS = 3, 6
 KILLED = """
 import os, signal, sys
 from pathlib import Path
-from autostudent.teach import knowledge
+from autostudent.teach import view_files
 from autostudent.testing.studies import InlineStudy, small_settings
 
 folder, moment = Path(sys.argv[1]), int(sys.argv[2])
-written, write = [], knowledge.write_atomic
+written, write = [], view_files.write_atomic
 
 def killed(path, data):
     if len(written) == moment:
@@ -38,7 +38,7 @@ def killed(path, data):
     write(path, data)
     written.append(path)
 
-knowledge.write_atomic = killed
+view_files.write_atomic = killed
 InlineStudy(small_settings(folder, trials=2, data={"name": "digits", "limit": 300})).run()
 """
 

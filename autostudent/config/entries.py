@@ -195,6 +195,7 @@ class TrainingEntry(Entry):
     warmup: Share = 0.05
     decay: Share = 0.35
     views: Annotated[Count, Field(ge=1, le=1024)] | None = None
+    top_k: Positive | None = None
 
 
 class RunEntry(Entry):

@@ -177,7 +177,7 @@ class Fit:
         x = batch.x
         if role.input != "batch":
             where, tap = role.input.removeprefix("teacher:").split(".", 1)
-            x = self.job.sources[int(where)].outputs(dataclasses.replace(batch, view=None), (tap,)).taps[tap]
+            x = self.job.sources[int(where)].outputs(batch, (tap,)).taps[tap]
         with torch.autocast(self.job.device.type, torch.bfloat16, enabled=self.job.device.type == "cuda"):
             network = self.networks[role.name]
             if not taps:

@@ -158,7 +158,7 @@ class Judge:
         if not is_long(len(rows)):
             return chosen_to_fit(z)
         places = remembered(rows, self.last)
-        return places[chosen_to_fit(z[places], MOST // 2)]
+        return places[chosen_to_fit(z[places], MOST * 2 // 3)]
 
     def _measured_rows(self, rows: Sequence[Measurement]) -> np.ndarray:
         x = self.rows(self.options([row.trial for row in rows]), 0, [row.trial for row in rows])

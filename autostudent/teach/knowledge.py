@@ -1,14 +1,12 @@
 """What a frozen teacher says of every view of a bank, computed once and memory-mapped by every trial.
 
-An entry ("knowledge", key) holds one file a view: the logits ``(N, C)`` in half precision. A file's name ends in the
-checksum of its bytes, so that a build which was killed goes on with the files that are whole.
+An entry ("knowledge", key) holds one file a view: the logits in a `Form`. A file's name ends in the checksum of its
+bytes, so that a build which was killed goes on with the files that are whole.
 """
 
 from __future__ import annotations
 
-import io
 import logging
-import re
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -20,21 +18,23 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from autostudent.assets import Assets, Entry, checksum, file_checksum, write_atomic
+from autostudent.assets import Assets, Entry
 from autostudent.data.views import ViewBank
 from autostudent.distill.job import Source
 from autostudent.distill.types import Batch, Output
 from autostudent.errors import AssetError
 from autostudent.measure.predict import predict
 from autostudent.records import digest
+from autostudent.teach.forms import Form
+from autostudent.teach.maps import Maps
 from autostudent.teach.teacher import Teacher, live
+from autostudent.teach.view_files import read_view, whole_files, write_view
 
 CODE = 1  # a change of what the files hold must change this number: it is part of the key
-DTYPES = ("float16", "float32")
 CHUNK = 20_000  # pictures that one piece of work covers, rounded up to whole views
 PROBES = 64  # pictures compared with the live teacher
 COSINE = 0.999
-NAME = re.compile(r"view-(\d{5})-([0-9a-f]{16})\.npy")
+FORM = Form()  # all logits, in half precision
 
 log = logging.getLogger(__name__)
 
@@ -51,15 +51,16 @@ class Knowledge:
 
     paths: tuple[Path, ...]
     seconds: float = 0.0
+    form: Form = FORM
 
-    def logits(self, view: int) -> np.ndarray:
-        """``(N, C)`` of one view, memory-mapped; the file stays as it is. Raises `IndexError` outside the bank."""
-        return np.load(self.paths[view], mmap_mode="c", allow_pickle=False)
+    def rows(self, view: int) -> np.ndarray:
+        """One view as packed by the form, memory-mapped. Raises `IndexError` outside the bank."""
+        return read_view(self.paths[view])
 
     @classmethod
-    def open(cls, assets: Assets, teacher_key: str, bank: ViewBank, dtype: str = DTYPES[0]) -> Knowledge:
+    def open(cls, assets: Assets, teacher_key: str, bank: ViewBank, form: Form = FORM) -> Knowledge:
         """What `ensure` made, every file checked. Raises `AssetError` when it is missing or was altered."""
-        entry = assets.entry("knowledge", key_of(teacher_key, bank, dtype))
+        entry = assets.entry("knowledge", key_of(teacher_key, bank, form))
         if not entry.complete:
             raise AssetError(f"there is no knowledge of teacher {teacher_key} in {entry.folder}; run the study again")
         found = whole_files(entry.folder)
@@ -67,11 +68,12 @@ class Knowledge:
             raise AssetError(
                 f"{entry.folder} has files that are missing or altered; run the study again to rebuild them"
             )
-        return cls(tuple(found[number] for number in range(bank.views)), float(entry.manifest().get("seconds", 0.0)))
+        paths = tuple(found[number] for number in range(bank.views))
+        return cls(paths, float(entry.manifest().get("seconds", 0.0)), form)
 
     @classmethod
     def ensure(
-        cls, assets: Assets, teacher: Teacher, bank: ViewBank, *, map: Map = map, dtype: str = DTYPES[0]
+        cls, assets: Assets, teacher: Teacher, bank: ViewBank, *, map: Map = map, form: Form = FORM
     ) -> Knowledge:
         """Makes or completes what a teacher says of a bank, and compares samples with the live teacher.
 
@@ -80,12 +82,12 @@ class Knowledge:
             teacher: the frozen teacher.
             bank: the views.
             map: spreads chunks of views over processes.
-            dtype: of the stored logits, one of `DTYPES`.
+            form: of the stored logits.
 
         Raises:
             AssetError: when the stored logits are not this teacher's.
         """
-        entry = assets.entry("knowledge", key_of(teacher.key, bank, dtype))
+        entry = assets.entry("knowledge", key_of(teacher.key, bank, form))
         there = whole_files(entry.folder, remove=True)
         missing = [number for number in range(bank.views) if number not in there]
         if entry.complete and missing:
@@ -94,11 +96,11 @@ class Knowledge:
         if missing:
             size = max(1, -(-CHUNK // len(bank.x)))
             chunks = [missing[start : start + size] for start in range(0, len(missing), size)]
-            for _ in map(partial(write_views, teacher, bank, dtype, str(entry.folder)), chunks):
+            for _ in map(partial(write_views, teacher, bank, form, str(entry.folder)), chunks):
                 pass
         if missing or not entry.complete:
-            commit(entry, teacher, bank, dtype, time.perf_counter() - started)
-        knowledge = cls.open(assets, teacher.key, bank, dtype)
+            commit(entry, teacher, bank, form, time.perf_counter() - started)
+        knowledge = cls.open(assets, teacher.key, bank, form)
         knowledge.compare(teacher, bank)
         return knowledge
 
@@ -107,8 +109,10 @@ class Knowledge:
         rng = np.random.default_rng(0)
         for number in {0, bank.views - 1}:
             places = np.sort(rng.choice(len(bank.x), min(PROBES, len(bank.x)), replace=False))
-            stored = torch.from_numpy(self.logits(number)[places].astype(np.float32))
-            now = predict(teacher.module, bank.view(number)[torch.from_numpy(places)], teacher.device)
+            chosen = torch.from_numpy(places)
+            stored = self.form.reader(self.rows(number), teacher.info.classes, "cpu")(chosen)
+            now = predict(teacher.module, bank.view(number)[chosen], teacher.device)
+            now = self.form.reader(self.form.pack(now), teacher.info.classes, "cpu")(torch.arange(len(now)))
             cosine = float(torch.cosine_similarity(stored.double(), now.double(), dim=1).min())
             if not cosine >= COSINE:
                 raise AssetError(
@@ -117,50 +121,38 @@ class Knowledge:
                 )
 
 
-def stored(teacher: Teacher, knowledge: Knowledge) -> Source:
-    """A teacher as the training loop sees it: read where a batch is a view of the bank, asked for anything else."""
+def stored(teacher: Teacher, knowledge: Knowledge, maps: Maps | None = None) -> Source:
+    """A teacher as the training loop sees it: read where a batch is a view of the bank, asked for anything else.
+
+    ``maps``: where taps are kept; without it, and where they would take too much, taps are asked for.
+    """
     asked = live(teacher)
-    held: dict[int, Tensor] = {}  # the view that is trained on now, where the teacher is
+    held: dict[int, Callable[[Tensor], Tensor]] = {}  # the view that is trained on now, where the teacher is
 
     def outputs(batch: Batch, taps: Sequence[str]) -> Output:
-        if batch.view is None or taps:
+        if batch.view is None or (taps and (maps is None or not all(map(maps.fit, taps)))):
             return asked.outputs(batch, taps)
         if batch.view not in held:
             held.clear()
-            held[batch.view] = torch.from_numpy(knowledge.logits(batch.view)).to(teacher.device)
-        return Output(held[batch.view][batch.index].float())
+            held[batch.view] = knowledge.form.reader(knowledge.rows(batch.view), teacher.info.classes, teacher.device)
+        found = {tap: maps.read(batch.view, tap)(batch.index) for tap in taps} if maps is not None else {}
+        return Output(held[batch.view](batch.index), found)
 
     return Source(asked.info, outputs, asked.module, asked.fresh)
 
 
-def key_of(teacher_key: str, bank: ViewBank, dtype: str) -> str:
+def key_of(teacher_key: str, bank: ViewBank, form: Form) -> str:
     """Digest of everything that decides the stored logits."""
-    return digest({"code": CODE, "teacher": teacher_key, "bank": bank.address, "dtype": dtype})
+    return digest({"code": CODE, "teacher": teacher_key, "bank": bank.address, **form.about})
 
 
-def write_views(teacher: Teacher, bank: ViewBank, dtype: str, folder: str, numbers: list[int]) -> None:
+def write_views(teacher: Teacher, bank: ViewBank, form: Form, folder: str, numbers: list[int]) -> None:
     """Computes and stores some views; runs wherever `Map` puts it."""
     for number in numbers:
-        buffer = io.BytesIO()
-        logits = predict(teacher.module, bank.view(number), teacher.device)
-        np.save(buffer, logits.numpy().astype(dtype), allow_pickle=False)
-        data = buffer.getvalue()
-        write_atomic(Path(folder) / f"view-{number:05}-{checksum(data)[:16]}.npy", data)
+        write_view(Path(folder), number, form.pack(predict(teacher.module, bank.view(number), teacher.device)))
 
 
-def whole_files(folder: Path, remove: bool = False) -> dict[int, Path]:
-    """The files whose bytes are what their names say, by view; with ``remove`` the others are deleted."""
-    found: dict[int, Path] = {}
-    for path in sorted(folder.glob("view-*.npy")):
-        parts = NAME.fullmatch(path.name)
-        if parts and file_checksum(path).startswith(parts[2]):
-            found[int(parts[1])] = path
-        elif remove:
-            path.unlink(missing_ok=True)
-    return found
-
-
-def commit(entry: Entry, teacher: Teacher, bank: ViewBank, dtype: str, seconds: float) -> None:
+def commit(entry: Entry, teacher: Teacher, bank: ViewBank, form: Form, seconds: float) -> None:
     """Writes the manifest; ``seconds`` are those of the views that were missing."""
-    about = {"teacher": teacher.key, "bank": bank.address, "views": bank.views, "dtype": dtype, "code": CODE}
+    about = {"teacher": teacher.key, "bank": bank.address, "views": bank.views, **form.about, "code": CODE}
     entry.commit({}, {**about, "seconds": seconds})

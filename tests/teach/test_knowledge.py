@@ -14,6 +14,7 @@ from autostudent.distill.types import Batch
 from autostudent.errors import AssetError
 from autostudent.measure.predict import predict
 from autostudent.teach import knowledge as room
+from autostudent.teach.forms import Form
 from autostudent.teach.knowledge import Knowledge, key_of, stored
 from autostudent.teach.teacher import live
 from autostudent.teach.teachers import resolve
@@ -25,22 +26,22 @@ def bank(digits):
 
 
 def files(assets, teacher, bank):
-    folder = assets.entry("knowledge", key_of(teacher.key, bank, "float16")).folder
+    folder = assets.entry("knowledge", key_of(teacher.key, bank, Form())).folder
     return {path.name: path.read_bytes() for path in folder.iterdir() if path.name.startswith("view")}
 
 
 def test_logits_are_those_of_the_live_teacher(digits, teacher, bank, tmp_path):
     made = Knowledge.ensure(Assets(tmp_path), teacher, bank)
     for view in range(4):
-        logits = made.logits(view)
+        logits = made.rows(view)
         assert logits.dtype == np.float16
         assert isinstance(logits, np.memmap)
         now = predict(teacher.module, bank.view(view)).numpy()
         np.testing.assert_allclose(logits, now, rtol=1e-3, atol=1e-3)
     with pytest.raises(IndexError):
-        made.logits(4)
-    exact = Knowledge.ensure(Assets(tmp_path), teacher, bank, dtype="float32")
-    np.testing.assert_allclose(exact.logits(2), predict(teacher.module, bank.view(2)).numpy(), rtol=1e-6)
+        made.rows(4)
+    exact = Knowledge.ensure(Assets(tmp_path), teacher, bank, form=Form("float32"))
+    np.testing.assert_allclose(exact.rows(2), predict(teacher.module, bank.view(2)).numpy(), rtol=1e-6)
 
 
 def test_it_is_made_once_and_opened_without_the_teacher(teacher, bank, tmp_path):
@@ -135,11 +136,11 @@ from pathlib import Path
 from autostudent.assets import Assets
 from autostudent.data.datasets import load
 from autostudent.data.views import Augment, ViewBank
-from autostudent.teach import knowledge
+from autostudent.teach import knowledge, view_files
 from autostudent.teach.teacher import Teacher
 
 shared, cut, key, moment = sys.argv[1:]
-written, write = [], knowledge.write_atomic
+written, write = [], view_files.write_atomic
 
 def killed(path, data):
     if len(written) == int(moment):
@@ -149,7 +150,7 @@ def killed(path, data):
     write(path, data)
     written.append(path)
 
-knowledge.write_atomic = killed
+view_files.write_atomic = killed
 bank = ViewBank(load({"name": "digits", "limit": 300}).train.x, 4, 0, Augment(1, True))
 knowledge.Knowledge.ensure(Assets(cut), Teacher.load("main", key, Assets(shared)), bank)
 """
@@ -172,7 +173,7 @@ def batch_of(bank, view, index):
 
 
 def test_stored_answers_are_read_and_others_asked_for(teacher, bank, tmp_path):
-    source = stored(teacher, Knowledge.ensure(Assets(tmp_path), teacher, bank, dtype="float32"))
+    source = stored(teacher, Knowledge.ensure(Assets(tmp_path), teacher, bank, form=Form("float32")))
     asked, index = live(teacher), torch.tensor([5, 0, 17])
     for view in (0, 3, 1, None):
         batch = batch_of(bank, view, index)
