@@ -2,7 +2,8 @@
 
 Vats, Crandall 2021, arXiv 2112.10047 (reconstructed from the abstract): a teacher that is trained too long tells one
 class from the others and nothing about what resembles what. Each batch size is one training; the grid's epochs are
-networks as they stood in the middle of it. They never see the meta split, on which they are judged.
+networks as they stood in the middle of it. They never see the meta split, on which they are judged: a short list by
+accuracy and responses, which ends with what a small student learns from each in a short training.
 """
 
 from __future__ import annotations
@@ -20,11 +21,15 @@ from autostudent.data.datasets import Dataset
 from autostudent.distill.optim import Optim
 from autostudent.measure.predict import predict
 from autostudent.space.architecture import Architecture
-from autostudent.teach.making import trained_until
+from autostudent.teach.ladder import nearest, recipe, stride_like
+from autostudent.teach.making import trained, trained_until
 from autostudent.teach.teacher import Teacher
 from autostudent.teach.training import Say, silent
 
 TEMPERATURE = 4.0  # at which responses are judged
+SHORTLIST = 3  # teachers that are tried
+DEPTH, SHARE = 8, 1 / 8  # of the student that tries them: its depth, and its parameters beside the teacher's
+BRIEF = 1 / 3  # of the longest training: its epochs
 
 
 @dataclass(frozen=True)
@@ -93,6 +98,14 @@ def beats(a: Response, b: Response) -> bool:
     return all(x >= y for x, y in pairs) and any(x > y for x, y in pairs)
 
 
+def shortlist(responses: Sequence[Response]) -> list[int]:
+    """Positions of at most `SHORTLIST` of the best front: its ends and what lies between, by rising accuracy."""
+    front = [i for i, own in enumerate(responses) if not any(beats(other, own) for other in responses)]
+    front.sort(key=lambda i: (responses[i].accuracy, i))
+    count = min(SHORTLIST, len(front))
+    return [front[round(n * (len(front) - 1) / max(count - 1, 1))] for n in range(count)]
+
+
 def sweet_spot(
     name: str,
     architecture: Architecture,
@@ -119,7 +132,7 @@ def sweet_spot(
         say: told what is being done.
 
     Returns:
-        The teacher; ``seconds`` are those of the whole grid.
+        The teacher; ``seconds`` are those of the whole grid and of the students that tried the short list.
     """
     made: list[Teacher] = []
     seconds = 0.0
@@ -133,6 +146,29 @@ def sweet_spot(
         seconds += row[base.epochs].seconds
     held = dataset.held_out
     found = [response(predict(teacher.module, held.x, teacher.device), held.y) for teacher in made]
-    place = ranked(found)[min(int(grid["rank"]), len(made)) - 1]
-    about = {**made[place].about, "response": dataclasses.asdict(found[place]), "chosen": made[place].name}
+    brief = dataclasses.replace(optim, epochs=max(1, round(BRIEF * max(grid["epochs"]))))
+    taught: dict[int, float] = {}
+    for place in shortlist(found):
+        tried = made[place]
+        stride = stride_like(tried, min(dataset.shape[1:]))
+        student = trained(
+            f"a small student of {tried.name}",
+            nearest(max(1, int(tried.costs["params"] * SHARE)), DEPTH, dataset, stride),
+            dataset,
+            assets,
+            brief,
+            method=recipe(),
+            parents=(tried,),
+            device=device,
+            seed=seed,
+            say=say,
+            held_out=True,
+        )
+        right = predict(student.module, held.x, device).argmax(1) == held.y
+        taught[place] = float(right.double().mean())
+        seconds += student.seconds
+    order = [*sorted(taught, key=lambda i: -taught[i]), *(i for i in ranked(found) if i not in taught)]
+    place = order[min(int(grid["rank"]), len(made)) - 1]
+    judged = {**dataclasses.asdict(found[place]), **({"taught": taught[place]} if place in taught else {})}
+    about = {**made[place].about, "response": judged, "chosen": made[place].name}
     return dataclasses.replace(made[place], name=name, seconds=seconds, about=about)

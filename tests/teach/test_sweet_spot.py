@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from autostudent.errors import ConfigError
-from autostudent.teach.sweet_spot import Response, ranked, response
+from autostudent.teach.sweet_spot import Response, ranked, response, shortlist
 from autostudent.teach.teachers import resolve
 
 SMALL = {"resnet": {"depth": 8, "width": 4}, "epochs": 4}
@@ -43,6 +43,15 @@ def test_ranks_are_fronts_of_accuracy_and_similarity():
     assert ranked([]) == []
 
 
+def test_the_short_list_spans_the_front():
+    made = [Response(a, 0, 0, q) for a, q in ((0.9, 0.1), (0.8, 0.3), (0.7, 0.2), (0.95, 0.05), (0.6, 0.4), (0.5, 0.5))]
+
+    assert shortlist(made) == [5, 1, 3]  # front by accuracy: 5, 4, 1, 0, 3
+    assert shortlist(made[:2]) == [1, 0]
+    assert shortlist(made[:1]) == [0]
+    assert shortlist([]) == []
+
+
 def test_a_grid_is_trained_once_a_batch_size_and_ranked(digits, shared):
     said = []
     grid = {"batch_sizes": [64, 128], "epochs": [1, 3]}
@@ -51,13 +60,26 @@ def test_a_grid_is_trained_once_a_batch_size_and_ranked(digits, shared):
     second = resolve("sweet2", {**SMALL, "sweet_spot": {**grid, "rank": 2}}, digits, shared, say=said.append)
     last = resolve("sweet9", {**SMALL, "sweet_spot": {**grid, "rank": 9}}, digits, shared, say=said.append)
 
-    assert len([line for line in said if line.startswith("training")]) == 2
+    assert len([line for line in said if line.startswith("training sweet1")]) == 2
+    assert not any(line.startswith(("training sweet2", "training sweet9")) for line in said)
     assert (best.name, second.name) == ("sweet1", "sweet2")
     assert len({best.key, second.key, last.key}) == 3
     assert best.seconds == second.seconds > 0  # of the whole grid
     assert best.about["optim"]["epochs"] == 3
-    kept = [best.about["response"], last.about["response"]]
-    assert not all(kept[0][name] < kept[1][name] for name in ("accuracy", "similarity"))
+
+
+def test_the_first_teaches_a_small_student_best(digits, shared):
+    grid = {"batch_sizes": [16, 128], "epochs": [1, 3, 6]}
+    teachers = [
+        resolve(f"s{rank}", {**SMALL, "epochs": 6, "sweet_spot": {**grid, "rank": rank}}, digits, shared)
+        for rank in range(1, 7)
+    ]
+    taught = [teacher.about["response"].get("taught") for teacher in teachers]
+    tried = [score for score in taught if score is not None]
+
+    assert 2 <= len(tried) <= 3
+    assert taught == [*sorted(tried, reverse=True), *[None] * (6 - len(tried))]
+    assert len({teacher.key for teacher in teachers}) == 6
 
 
 def test_compressed_teachers_are_short_trainings_and_checkpoints_parts_of_long_ones(digits, shared):

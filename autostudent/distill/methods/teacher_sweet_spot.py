@@ -16,6 +16,8 @@ from autostudent.distill.types import Output, Spec, State, View
 class TeacherSweetSpot(Wrapper):
     """A single-teacher loss whose teacher was chosen from a grid of batch sizes and epochs by its responses.
 
+    Three of the best by accuracy and responses teach a small student for a short time; what it learns decides.
+
     The grid, the judgement and the short list belong to the study (`autostudent.teach.sweet_spot`); which of the short
     list teaches is a variable of the recipe (``teach.source``). So nothing is left to do here, but for the paper's
     check: with ``permute`` every sample's probabilities beside its label are shuffled, by a lot that stays the same for
