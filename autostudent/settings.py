@@ -97,7 +97,8 @@ class TrainingSettings:
 
     ``warmup`` and ``decay`` are shares of the run. ``views`` is how many augmented copies of the training set the view
     bank holds; None means one for each epoch, so that the bank is on-line augmentation made once. ``top_k``: how many
-    of a teacher's logits are stored for a picture, with what the others weigh together; None means all.
+    of a teacher's logits are stored for a picture, with what the others weigh together; None means all. ``compile``:
+    whether torch compiles the trainings of ``verify`` and ``distill``; those of a search never are.
     """
 
     batch_size: int = 128
@@ -106,6 +107,7 @@ class TrainingSettings:
     decay: float = 0.35
     views: int | None = None
     top_k: int | None = None
+    compile: bool = False
 
 
 @dataclass(frozen=True)

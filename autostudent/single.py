@@ -17,6 +17,7 @@ from torch import nn
 from autostudent.assets import Assets
 from autostudent.build.network import build
 from autostudent.data import datasets
+from autostudent.distill.compiled import Make, as_it_is, compiled
 from autostudent.distill.fit import Fit
 from autostudent.distill.job import derive_seed
 from autostudent.distill.recipe import Recipe, read_recipe
@@ -153,7 +154,10 @@ def train(
     """
     setup, dataset = worker.setup, worker.dataset
     recipe = read_recipe(config, setup.roster)
-    job = worker.job(lambda s: build(graph, s, dataset.mean, dataset.std), Candidate(config, 0), 0)
+    student_of: Make = lambda s: build(graph, s, dataset.mean, dataset.std)  # noqa: E731
+    if setup.training.compile:
+        student_of = compiled(student_of, worker.device)
+    job = worker.job(student_of, Candidate(config, 0), 0)
     epochs = epochs or setup.epochs
     if epochs > setup.epochs:
         if job.sources:
@@ -172,7 +176,8 @@ def train(
     student = fit.annealed()
 
     def measured(part: datasets.Part) -> dict[str, float]:
-        return quality(answers(student, part.x, worker.device), part.y)
+        with as_it_is(setup.training.compile):
+            return quality(answers(student, part.x, worker.device), part.y)
 
     outcome = {
         "method": recipe.name,

@@ -196,6 +196,7 @@ class TrainingEntry(Entry):
     decay: Share = 0.35
     views: Annotated[Count, Field(ge=1, le=1024)] | None = None
     top_k: Positive | None = None
+    compile: bool = False
 
 
 class RunEntry(Entry):

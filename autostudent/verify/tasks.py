@@ -20,6 +20,7 @@ import torch
 from torch import Tensor
 
 from autostudent.assets import Assets, write_atomic
+from autostudent.distill.compiled import Make, as_it_is, compiled
 from autostudent.distill.fit import Diverged, Fit
 from autostudent.distill.job import Job, derive_seed
 from autostudent.measure.intervals import pack
@@ -88,15 +89,16 @@ def measured(bench: Bench, task: VerifyTask, progress: Path) -> dict[str, Any]:
     dataset, device = bench.worker.dataset, bench.worker.device
     fit = train(bench.job(task), progress)
     student = fit.annealed()
-    logits = answers(student, dataset.validation.x, device)
-    outcome: dict[str, Any] = {
-        "validation": quality(logits, dataset.validation.y, bench.worker.teacher_logits),
-        "seconds": dict(fit.seconds),
-    }
-    if task.test_split is not None:
-        logits = answers(student, dataset.test.x, device)
-        outcome["test"] = quality(logits, dataset.test.y, bench.teacher_on_test)
-        outcome["correct"] = pack(logits.argmax(1) == dataset.test.y)
+    with as_it_is(bench.worker.setup.training.compile):
+        logits = answers(student, dataset.validation.x, device)
+        outcome: dict[str, Any] = {
+            "validation": quality(logits, dataset.validation.y, bench.worker.teacher_logits),
+            "seconds": dict(fit.seconds),
+        }
+        if task.test_split is not None:
+            logits = answers(student, dataset.test.x, device)
+            outcome["test"] = quality(logits, dataset.test.y, bench.teacher_on_test)
+            outcome["correct"] = pack(logits.argmax(1) == dataset.test.y)
     return outcome
 
 
@@ -133,7 +135,9 @@ class Bench:
         """The training of a task. One of another length than a student's has a bank with a view for every epoch."""
         worker, setup = self.worker, self.worker.setup
         dataset = worker.dataset
-        student = partial(network_of, task.graph, mean=dataset.mean, std=dataset.std)
+        student: Make = partial(network_of, task.graph, mean=dataset.mean, std=dataset.std)
+        if setup.training.compile:
+            student = compiled(student, worker.device)
         job = worker.job(student, Candidate(task.config, 0), task.replicate)
         if task.epochs != setup.epochs:
             assert not job.sources, "what teachers say is known for the views of the students' bank alone"

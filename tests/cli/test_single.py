@@ -87,6 +87,22 @@ def test_the_same_training_gives_the_same_student(shared: list[str], run: Run) -
     assert first["nll"] != other["nll"]
 
 
+@pytest.mark.slow
+def test_a_compiled_training_gives_the_same_student_but_for_rounding(shared: list[str], tmp_path: Path) -> None:
+    given = {"student": "resnet:8x2", "method": "kd", "teacher": "resnet:8x4@2", "epochs": 2, "seed": 3}
+    plain = autostudent.train_student(**given, settings=shared)
+    fast = autostudent.train_student(**given, settings=[*shared, "training.compile=true"], out=tmp_path)
+
+    assert fast["validation"] == pytest.approx(plain["validation"], rel=0.05, abs=0.02)
+    assert not any("_orig_mod" in name for name in load_file(tmp_path / "weights.safetensors"))
+
+
+def test_without_a_compiler_nothing_is_compiled(shared: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CXX", "no-such-compiler")
+    with pytest.raises(ConfigError, match=r"training\.compile: got True.*no C\+\+ compiler"):
+        autostudent.train_student("resnet:8x2", "none", settings=[*shared, "training.compile=true"], epochs=1)
+
+
 def test_students_are_shapes_files_or_mappings(tmp_path: Path) -> None:
     graph, recipe = read_student("resnet:8x4/2", DIGITS)
     (tmp_path / "graph.json").write_text(json.dumps(graph.to_json()))
