@@ -112,13 +112,17 @@ class TrainingSettings:
 
 @dataclass(frozen=True)
 class RunSettings:
-    """Where work runs: resources of one segment, its time limit in seconds, and a Ray cluster to join."""
+    """Where work runs: resources of one segment, its time limit in seconds, and a Ray cluster to join.
+
+    ``cuda_graphs``: on a GPU, students' passes are recorded once and replayed.
+    """
 
     workers: int = 2
     cpus_per_trial: float = 1.0
     gpus_per_trial: float = 0.0
     timeout_s: float | None = None
     address: str | None = None
+    cuda_graphs: bool = True
 
 
 @dataclass(frozen=True)

@@ -203,6 +203,7 @@ class Study:
             owner=digest([settings.store, settings.study]),
             device="cuda" if settings.run.gpus_per_trial > 0 else "cpu",
             measured=tuple(o.name for o in objectives if not o.exact),
+            cuda_graphs=settings.run.cuda_graphs,
         )
         return Preparation(self.dataset, teachers, objectives, problem, self.catalogue, setup, looks)
 

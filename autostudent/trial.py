@@ -53,6 +53,7 @@ class TrialSetup:
     compare with. ``roster`` says which of them recipes choose from. ``fingerprint`` is that of the data the study was
     begun with. ``owner`` goes into every stored weight and checkpoint: studies that share a folder
     never share (and never delete) each other's files. ``measured``: the objectives that are not known from the graph.
+    ``cuda_graphs``: as in `autostudent.settings.RunSettings`.
     """
 
     data: Mapping[str, object]
@@ -68,6 +69,7 @@ class TrialSetup:
     owner: str
     device: str = "cpu"
     measured: tuple[str, ...] = ("accuracy",)
+    cuda_graphs: bool = True
 
     @property
     def ladder(self) -> tuple[str, ...]:
@@ -205,6 +207,7 @@ class TrialWorker:
             meta=dataset.meta,
             facts={name: self.facts[name] for name in recipe.method.needs.derived},
             device=self.device,
+            replay=self.setup.cuda_graphs,
         )
 
     def run(self, segment: Segment) -> Result:

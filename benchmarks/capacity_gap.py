@@ -139,7 +139,7 @@ def main() -> None:
     parser.add_argument("--teacher-seeds", type=int, default=2)
     parser.add_argument("--report", action="store_true", help="only write capacity_gap.md from what there is")
     given = parser.parse_args()
-    data, teachers = data_of(given.data, given.npz, given.limit), given.teachers.split(",")
+    data, teachers = data_of(given.data, given.npz, given.limit, given.device), given.teachers.split(",")
     path = given.results / f"capacity_gap-{data.name}.jsonl"
     plan = plan_of(data, teachers, given.teacher_seeds, given.epochs, given.teacher_epochs, given.artifacts)
     if given.report:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import os
 import platform
 from datetime import UTC, datetime
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
+
+import torch
 
 PACKAGES = ("autostudent", "torch", "torchvision", "numpy", "scipy", "optuna", "ray", "botorch", "gpytorch", "networkx")
 
@@ -28,8 +30,17 @@ def facts() -> dict[str, Any]:
         "cores": os.cpu_count(),
         "load": [round(value, 1) for value in os.getloadavg()],
         "python": platform.python_version(),
-        "packages": {name: version(name) for name in PACKAGES},
+        "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
+        "packages": {name: number for name in PACKAGES if (number := installed(name))},
     }
+
+
+def installed(name: str) -> str:
+    """The version of a package, nothing where it is not installed."""
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return ""
 
 
 def environment() -> str:
@@ -37,7 +48,8 @@ def environment() -> str:
     known = facts()
     packages = ", ".join(f"{name} {number}" for name, number in known["packages"].items())
     load = ", ".join(str(value) for value in known["load"])
+    gpu = f"{known['gpu']}, " if known["gpu"] else ""
     return (
-        f"Measured on {known['day']}: {known['processor']}, {known['cores']} cores, load over 1, 5, 15 minutes {load}; "
-        f"Python {known['python']}, {packages}."
+        f"Measured on {known['day']}: {gpu}{known['processor']}, {known['cores']} cores, "
+        f"load over 1, 5, 15 minutes {load}; Python {known['python']}, {packages}."
     )

@@ -310,7 +310,7 @@ def main() -> None:
     if unknown:
         parser.error(f"--methods: {unknown[0]!r} is none of: {', '.join(ROWS)}")
     if given.stage != "report":
-        data = data_of(given.data, given.npz, given.limit)
+        data = data_of(given.data, given.npz, given.limit, given.device)
         plan = plan_of(data, given.epochs, given.artifacts, given.teacher, given.teacher_epochs)
         path = given.results / f"methods-{data.name}.jsonl"
         wanted = list(dict.fromkeys(["none", *rows]))

@@ -46,6 +46,7 @@ class Data:
     spec: Mapping[str, Any]
     batch_size: int
     stem_stride: int
+    device: str = "cpu"
 
     @cached_property
     def dataset(self) -> datasets.Dataset:
@@ -65,13 +66,13 @@ class Data:
         return {name: value for name, value in self.__dict__.items() if name != "dataset"}
 
 
-def data_of(name: str, npz: str | None, limit: int | None) -> Data:
+def data_of(name: str, npz: str | None, limit: int | None, device: str = "cpu") -> Data:
     """ "fashion": Fashion-MNIST from an .npz file, 10,000 pictures for training and validation; "digits"."""
     if name == "digits":
-        return Data(name, {"name": "digits", **({"limit": limit} if limit else {})}, 32, 1)
+        return Data(name, {"name": "digits", **({"limit": limit} if limit else {})}, 32, 1, device)
     if npz is None:
         raise SystemExit("--data fashion needs --npz FILE with x_train, y_train, x_test, y_test")
-    return Data(name, {"npz": npz, "limit": limit or 10_000}, 128, 2)
+    return Data(name, {"npz": npz, "limit": limit or 10_000}, 128, 2, device)
 
 
 @dataclass(frozen=True)
@@ -119,7 +120,7 @@ def course_of(
     """A course; ``assistants`` 0 means no ladder."""
     ladder = LadderSettings(next(iter(teachers)), assistants) if assistants else None
     training = TrainingSettings(batch_size=data.batch_size)
-    return Course(data.spec, teachers, epochs, artifacts, smallest, ladder, training)
+    return Course(data.spec, teachers, epochs, artifacts, smallest, ladder, training, data.device)
 
 
 def arguments(about: str | None, teacher_epochs: int) -> argparse.ArgumentParser:
@@ -133,6 +134,7 @@ def arguments(about: str | None, teacher_epochs: int) -> argparse.ArgumentParser
     parser.add_argument("--epochs", type=int, default=12)
     parser.add_argument("--workers", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--results", type=Path, default=RESULTS)
+    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu", help="where networks train")
     parser.add_argument("--artifacts", default="runs/benchmarks/assets", help="where teachers are kept")
     return parser
 

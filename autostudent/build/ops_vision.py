@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from autostudent.space.schedule import Step
@@ -17,6 +18,8 @@ def module(step: Step) -> nn.Module | None:
     """The module of a step, None for steps that are plain functions of tensors."""
     c_in, c_out = step.channels
     match step.kind:
+        case "conv" if step.size == (1, 1) and step.stride != 1:
+            return Shortcut(c_in, c_out, 1, step.stride, bias=False)
         case "conv":
             return nn.Conv2d(c_in, c_out, step.size, step.stride, same_padding(step.size), bias=False)
         case "depthwise":
@@ -36,6 +39,22 @@ def module(step: Step) -> nn.Module | None:
         case "relu_":
             return nn.ReLU(inplace=True)
     return None
+
+
+class Shortcut(nn.Conv2d):
+    """A 1x1 convolution with a stride, as on the shortcuts of residual networks.
+
+    Note:
+        Of pictures with less than 8 channels in channels_last oneDNN (torch 2.13, AVX2) computes the gradient of such a
+        weight past the end of a buffer and corrupts the heap: crashes, or wrong numbers, much later. While gradients
+        are wanted the pixels are therefore picked first, which is the same function.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.in_channels < 8 and x.device.type == "cpu" and torch.is_grad_enabled():
+            rows, columns = self.stride
+            return F.conv2d(x[:, :, ::rows, ::columns], self.weight, self.bias)
+        return super().forward(x)
 
 
 def attend(mask: Tensor, total: Tensor, weight: Tensor) -> Tensor:

@@ -205,6 +205,7 @@ class RunEntry(Entry):
     gpus_per_trial: Annotated[float, BeforeValidator(not_bool), Field(ge=0)] = 0.0
     timeout: Amount | None = None
     address: str | None = None
+    cuda_graphs: bool = True
 
     @field_validator("gpus_per_trial")
     @classmethod

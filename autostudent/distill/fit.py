@@ -19,21 +19,11 @@ from torch import Tensor, nn
 from autostudent.distill import checkpoint
 from autostudent.distill.job import Job, check_needs, derive_seed, generator, network_info
 from autostudent.distill.method import Method
-from autostudent.distill.optim import SGD, anneal_steps, decayed
-from autostudent.distill.types import (
-    Batch,
-    CopyOf,
-    Output,
-    Probe,
-    Role,
-    Spec,
-    Stage,
-    State,
-    TeacherCopy,
-    TopOf,
-    View,
-)
-from autostudent.errors import AutostudentError, ConfigError
+from autostudent.distill.optim import SGD, anneal_steps
+from autostudent.distill.replay import Replay, can_replay
+from autostudent.distill.roles import network_of, optimizer_of
+from autostudent.distill.types import Batch, Output, Probe, Role, Spec, Stage, State, View
+from autostudent.errors import AutostudentError
 
 META_BATCH = 1000  # samples of the meta split in one call of `Probe.meta`, the size that AMAL uses
 
@@ -55,6 +45,7 @@ class Fit:
         self.networks: dict[str, nn.Module] = {}
         self.states: dict[str, State] = {}
         self.optimizers: dict[str, SGD] = {}
+        self._replays: dict[str, Replay] = {}
         held = job.meta if job.method.needs.meta and job.meta is not None else torch.empty(0, dtype=torch.long)
         keep = torch.ones(len(job.labels), dtype=torch.bool)
         keep[held] = False
@@ -67,7 +58,7 @@ class Fit:
         self.steps_per_epoch = -(-len(self.positions) // job.optim.batch_size)
         self.total = self.steps_per_epoch * job.optim.epochs
         self._anneal: tuple[int, int, float] | None = None  # first step, steps, factor at the first step
-        probe = self._new_network("student", "student")
+        probe = network_of(job, "student", "student", self.stage_number)
         teachers = tuple(source.info for source in job.sources)
         info = network_info("student", probe, job.classes)
         self.spec = Spec(info, teachers, job.classes, len(job.labels), job.seed)
@@ -90,7 +81,7 @@ class Fit:
         self.optimizers = {}
         for role in self.stage.roles:
             if number or role.name not in self.networks:
-                self.networks[role.name] = self._new_network(role.name, role.model)
+                self.networks[role.name] = network_of(self.job, role.name, role.model, number)
             network = self.networks[role.name]
             if role.start.startswith("role:"):
                 network.load_state_dict(ended[role.start.removeprefix("role:")])
@@ -98,46 +89,18 @@ class Fit:
                 torch.manual_seed(derive_seed(self.job.seed, "state", role.name, number))
                 state = self._method(role).init(self.spec).to(self.job.device)
             self.states[role.name] = state
-            self.optimizers[role.name] = self._optimizer(role, network, state)
+            self.optimizers[role.name] = optimizer_of(self.job, role, network, state)
         active = {role.name for role in self.stage.roles}
         for name, network in self.networks.items():
             network.train(name in active).requires_grad_(name in active)
+        self._replays = {
+            role.name: Replay(self.networks[role.name], self.optimizers[role.name], self._method(role).needs.taps)
+            for role in self.stage.roles
+            if self.job.replay and can_replay(self.networks[role.name], self.job.device)
+        }
 
     def _method(self, role: Role) -> Method:
         return self.job.method if role.method is None else role.method
-
-    def _new_network(self, name: str, model: object) -> nn.Module:
-        seed = derive_seed(self.job.seed, "network", name, self.stage_number)
-        network: nn.Module
-        match model:
-            case "student" | CopyOf():
-                network = self.job.student(derive_seed(self.job.seed, "network") if name == "student" else seed)
-            case TeacherCopy(teacher):
-                fresh = self.job.sources[teacher].fresh
-                if fresh is None:
-                    raise ConfigError("method", type(self.job.method).__name__, "a teacher of known architecture")
-                network = fresh(seed)
-            case TopOf(teacher, tap):
-                module = self.job.sources[teacher].module
-                if module is None or not hasattr(module, "top"):
-                    raise ConfigError("method", type(self.job.method).__name__, "a teacher that can be cut at a tap")
-                with torch.random.fork_rng(devices=[]):
-                    torch.manual_seed(seed)
-                    network = module.top(tap)  # type: ignore[operator]
-            case _:
-                raise TypeError(f"role {name}: unknown model {model!r}")
-        return network.to(self.job.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-
-    def _optimizer(self, role: Role, network: nn.Module, state: State) -> SGD:
-        optim = self.job.optim
-        decay = optim.weight_decay if role.weight_decay is None else role.weight_decay
-        heavy, light = decayed(network)
-        learned = [parameter for parameter in state.parameters() if parameter.requires_grad]
-        groups = [(heavy, decay), (light, 0.0), (learned, decay)]
-        return optim.sgd(
-            [{"params": list(p), "weight_decay": w, "scale": role.lr_scale} for p, w in groups if p],
-            self.job.device,
-        )
 
     # ---- one step ---------------------------------------------------------------------------------------------------
 
@@ -159,10 +122,16 @@ class Fit:
         return self.job.optim.lr * self.job.optim.factor((self.step - first_epoch * self.steps_per_epoch) / length)
 
     def _batches(self, epoch: int) -> Iterator[Batch]:
-        """The mini-batches of an epoch, nearly equal in size."""
+        """The mini-batches of an epoch, nearly equal in size.
+
+        On a GPU they are all of one size, and the few samples that are left over sit out, others in every epoch: there
+        every new batch size costs a second or so, in which kernels are chosen for every layer.
+        """
         number, device = epoch % self.job.bank.views, self.job.device
         pictures = self.job.bank.view(number).to(device)
         order = self.positions[torch.randperm(len(self.positions), generator=generator(self.job.seed, "order", epoch))]
+        if device.type == "cuda":
+            order = order[: len(order) // self.steps_per_epoch * self.steps_per_epoch]
         for index in order.to(device).tensor_split(self.steps_per_epoch):
             yield self._batch(pictures, index, number)
 
@@ -178,8 +147,14 @@ class Fit:
         if role.input != "batch":
             where, tap = role.input.removeprefix("teacher:").split(".", 1)
             x = self.job.sources[int(where)].outputs(batch, (tap,)).taps[tap]
-        with torch.autocast(self.job.device.type, torch.bfloat16, enabled=self.job.device.type == "cuda"):
-            network = self.networks[role.name]
+        network, replay = self.networks[role.name], self._replays.get(role.name)
+        run: Callable[[Tensor], Output] = lambda given: self._passed(network, given, taps)  # noqa: E731
+        told = replay.forward(x, run) if replay is not None and torch.is_grad_enabled() else None
+        return run(x) if told is None else told
+
+    def _passed(self, network: nn.Module, x: Tensor, taps: Sequence[str]) -> Output:
+        half = self.job.device.type == "cuda"  # losses are in single precision everywhere
+        with torch.autocast(self.job.device.type, torch.bfloat16, enabled=half, cache_enabled=False):
             if not taps:
                 return Output(network(x).float())
             logits, tapped = network.features(x, taps)  # type: ignore[operator]
@@ -220,6 +195,8 @@ class Fit:
     def _update(self, roles: Sequence[Role]) -> None:
         for role in roles:
             optimizer = self.optimizers[role.name]
+            if role.name in self._replays:
+                self._replays[role.name].update(self.lr * role.lr_scale)
             for group in optimizer.param_groups:
                 group["lr"] = self.lr * group["scale"]
             optimizer.step()

@@ -43,7 +43,8 @@ class Source:
 @dataclass(frozen=True)
 class Job:
     """All that a training needs. ``labels``: ``(N,)``; ``meta``: positions held out of training, used when the method
-    needs them; ``facts``: per-sample facts, ``(N, …)`` each; ``images`` turns stored pictures into network input."""
+    needs them; ``facts``: per-sample facts, ``(N, …)`` each; ``images`` turns stored pictures into network input.
+    ``replay``: on a GPU, whether passes are recorded and replayed (`autostudent.distill.replay`)."""
 
     student: Callable[[int], nn.Module]
     method: Method
@@ -57,6 +58,7 @@ class Job:
     meta: Tensor | None = None
     facts: Mapping[str, Tensor] = field(default_factory=dict)
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
+    replay: bool = True
 
 
 def derive_seed(*parts: object) -> int:

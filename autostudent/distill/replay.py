@@ -1,0 +1,127 @@
+"""A network's training passes on a GPU, recorded once and replayed (CUDA graphs).
+
+A small student is hundreds of kernels of a few microseconds; to start them one by one from Python takes several times
+as long as to run them. Recorded are the forward pass, and the backward pass with the optimiser's step. Losses stand
+between the two and are never recorded: they may depend on the step as they like.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from autostudent.distill.optim import SGD
+from autostudent.distill.types import Output
+
+WARM = 3  # steps of each batch size that run as they are: kernels are chosen and loaded in them
+
+log = logging.getLogger(__name__)
+
+Forward = Callable[[Tensor], Output]
+
+
+@dataclass(frozen=True)
+class Passes:
+    """The recording for one batch size. ``slopes``: the losses' gradients by ``outputs``."""
+
+    x: Tensor
+    outputs: tuple[Tensor, ...]
+    slopes: tuple[Tensor, ...]
+    forward: torch.cuda.CUDAGraph
+    backward: torch.cuda.CUDAGraph
+
+
+class Replay:
+    """The recordings of one role.
+
+    Args:
+        network: on a CUDA device, in training mode; its tensors stay where they are for as long as this is used.
+        optimizer: of the network, and perhaps of what a method learns, which it then steps itself.
+        taps: names of the outputs beside the logits.
+    """
+
+    def __init__(self, network: nn.Module, optimizer: SGD, taps: Sequence[str]) -> None:
+        self.network, self.optimizer, self.taps = network, optimizer, tuple(taps)
+        self.parameters = [parameter for parameter in network.parameters() if parameter.requires_grad]
+        self._rate = torch.zeros((), device=self.parameters[0].device)
+        self._pool = torch.cuda.graph_pool_handle()
+        self._seen: Counter[torch.Size] = Counter()
+        self._known: dict[torch.Size, Passes] = {}
+        self._refused = False
+        self._now: tuple[Passes, tuple[Tensor, ...]] | None = None
+
+    def forward(self, x: Tensor, run: Forward) -> Output | None:
+        """The outputs for ``x``, from which losses may start a backward pass; None: run it as it is this time.
+
+        ``run`` is the forward pass as it is.
+        """
+        self._now = None
+        passes = self._known.get(x.shape)
+        if passes is None:
+            self._seen[x.shape] += 1
+            if self._refused or self._seen[x.shape] <= WARM:
+                return None
+            passes = self._record(x, run)
+            if passes is None:
+                return None
+        passes.x.copy_(x)
+        passes.forward.replay()
+        leaves = tuple(output.detach().requires_grad_() for output in passes.outputs)
+        self._now = passes, leaves
+        return Output(leaves[0], dict(zip(self.taps, leaves[1:], strict=True)))
+
+    def update(self, lr: float) -> None:
+        """After the losses' backward pass: the network's own, and its optimiser's step. Nothing if it ran as it is."""
+        if self._now is None:
+            return
+        (passes, leaves), self._now = self._now, None
+        for slope, leaf in zip(passes.slopes, leaves, strict=True):
+            slope.zero_() if leaf.grad is None else slope.copy_(leaf.grad)
+        self._rate.fill_(lr)
+        passes.backward.replay()
+
+    def _record(self, x: Tensor, run: Forward) -> Passes | None:
+        """Both passes for the shape of ``x``; None, for good, where something in them cannot be recorded."""
+        given = x.detach().clone()
+        forward, backward = torch.cuda.CUDAGraph(), torch.cuda.CUDAGraph()
+        try:
+            with torch.cuda.graph(forward, pool=self._pool, capture_error_mode="thread_local"):
+                output = run(given)
+                assert output.logits is not None
+                outputs = (output.logits, *(output.taps[tap] for tap in self.taps))
+            slopes = tuple(torch.zeros_like(output) for output in outputs)
+            with torch.cuda.graph(backward, pool=self._pool, capture_error_mode="thread_local"):
+                self._step(outputs, slopes)
+        except RuntimeError as error:
+            log.warning("%s is not recorded: %s", type(self.network).__name__, str(error).splitlines()[0])
+            self._refused = True
+            return None
+        passes = Passes(given, tuple(output.detach() for output in outputs), slopes, forward, backward)
+        self._known[x.shape] = passes
+        return passes
+
+    def _step(self, outputs: tuple[Tensor, ...], slopes: tuple[Tensor, ...]) -> None:
+        gradients = torch.autograd.grad(outputs, self.parameters, slopes, allow_unused=True)
+        for parameter, gradient in zip(self.parameters, gradients, strict=True):
+            parameter.grad = aligned(gradient, parameter)
+        for group in self.optimizer.param_groups:
+            group["lr"] = self._rate
+        self.optimizer.step()
+        self.optimizer.zero_grad()
+
+
+def can_replay(network: nn.Module, device: torch.device) -> bool:
+    """Whether a network's passes may be recorded: on a GPU, unless torch compiled it (and records it itself)."""
+    return device.type == "cuda" and getattr(network, "_compiled_call_impl", None) is None
+
+
+def aligned(gradient: Tensor | None, parameter: Tensor) -> Tensor | None:
+    """The gradient in its parameter's memory layout: the fused optimiser walks through both in the order of memory."""
+    if gradient is None or gradient.stride() == parameter.stride():
+        return gradient
+    return torch.empty_like(parameter).copy_(gradient)
