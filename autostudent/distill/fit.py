@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from autostudent.distill import checkpoint
 from autostudent.distill.job import Job, check_needs, derive_seed, generator, network_info
+from autostudent.distill.ledger import Stopwatch
 from autostudent.distill.method import Method
 from autostudent.distill.optim import SGD, anneal_steps
 from autostudent.distill.replay import Replay, can_replay
@@ -42,6 +43,7 @@ class Fit:
         self.step = 0
         self.stage_number = -1
         self.seconds: dict[str, float] = {"student": 0.0, "private": 0.0}
+        self._watch = Stopwatch()
         self.networks: dict[str, nn.Module] = {}
         self.states: dict[str, State] = {}
         self.optimizers: dict[str, SGD] = {}
@@ -173,8 +175,10 @@ class Fit:
                 outputs.append(peers[name].detach())
                 heads.append(getattr(self.networks[name], "head", None))
             else:  # a role of an earlier stage, frozen
+                self._watch.lap(role.name)
                 with torch.no_grad():
                     outputs.append(self._forward(Role(name), batch, method.needs.taps))
+                self._watch.lap(name)
                 heads.append(getattr(self.networks[name], "head", None))
         return tuple(outputs), tuple(heads)
 
@@ -205,22 +209,21 @@ class Fit:
     def _train_step(self, batch: Batch) -> Tensor:
         """One step of all roles; returns the student's objective, not yet read from the device."""
         batch = self.job.method.transform(batch, generator(self.job.seed, "transform", self.step))
-        roles, started = self.stage.roles, time.perf_counter()
-        spent: dict[str, float] = {}
+        roles, joint, self._watch = self.stage.roles, self.stage.order == "joint", Stopwatch()
         outputs: dict[str, Output] = {}
         reported = torch.zeros(())
-        joint = self.stage.order == "joint"
         for role in roles:
             with torch.set_grad_enabled(joint or role is roles[0]):
                 outputs[role.name] = self._forward(role, batch, self._method(role).needs.taps)
-            now = time.perf_counter()
-            spent[role.name], started = now - started, now
+            self._watch.lap(role.name)
         if joint:
-            losses = [self._objective(role, self._view(role, batch, outputs[role.name], outputs)) for role in roles]
-            torch.stack(losses).sum().backward() if len(losses) > 1 else losses[0].backward()
+            losses: dict[str, Tensor] = {}
+            for role in roles:
+                losses[role.name] = self._objective(role, self._view(role, batch, outputs[role.name], outputs))
+                self._watch.lap(role.name)
+            torch.stack([*losses.values()]).sum().backward()
             self._update(roles)
-            named = {role.name: loss for role, loss in zip(roles, losses, strict=True)}
-            reported = named.get("student", losses[0]).detach()
+            reported = losses.get("student", losses[roles[0].name]).detach()
         else:
             for number, role in enumerate(roles):
                 if number:  # its own output under gradient again, the others' after their update
@@ -233,11 +236,9 @@ class Fit:
                 loss.backward()
                 self._update([role])
                 reported = loss.detach() if role.name == "student" else reported
-        rest = time.perf_counter() - started
-        whole = sum(spent.values())
-        for role in roles:
-            column = "student" if role.name == "student" else "private"
-            self.seconds[column] += spent[role.name] * (1 + rest / whole)
+                self._watch.lap(role.name)
+        for column, spent in self._watch.columns(role.name for role in roles).items():
+            self.seconds[column] += spent
         self.step += 1
         return reported
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import time
 from dataclasses import dataclass
 
 import pytest
@@ -172,6 +173,44 @@ def test_private_cost_is_kept_apart() -> None:
 
     assert fit.seconds["private"] > 0
     assert fit.seconds["student"] > 0
+
+
+class Clock:
+    """Seconds that pass with work alone: one a forward pass, two a backward pass."""
+
+    def __init__(self, patch: pytest.MonkeyPatch) -> None:
+        self.now = 0.0
+        forward, backward = Fit._forward, Tensor.backward
+        patch.setattr(time, "perf_counter", lambda: self.now)
+        patch.setattr(Fit, "_forward", lambda *given: self.passed(1, forward(*given)))
+        patch.setattr(Tensor, "backward", lambda *given: self.passed(2, backward(*given)))
+
+    def passed(self, seconds: float, result: object) -> object:
+        self.now += seconds
+        return result
+
+
+@pytest.mark.parametrize(
+    ("name", "student", "private"),
+    [
+        ("single", 3, 0),
+        ("peer", 2, 2),  # one backward pass on the sum of both losses
+        ("alternate", 3, 5),  # the peer looks twice, and asks the student again after its update
+        ("generations", 3, 1),  # the generation before is asked for every batch
+    ],
+)
+def test_seconds_stand_in_the_column_of_the_network_they_are_spent_on(
+    name: str, student: float, private: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fit = Fit(toy_job(Roles(stages=PLANS[name]) if name in PLANS else Match()))
+    fit.run(4)  # past the first stage of the generations
+    before = dict(fit.seconds)
+    Clock(monkeypatch)
+    fit.run(5)
+    steps = fit.steps_per_epoch
+
+    assert fit.seconds["student"] - before["student"] == pytest.approx(student * steps)
+    assert fit.seconds["private"] - before["private"] == pytest.approx(private * steps)
 
 
 def test_generation_metrics_are_not_ranked_before_the_student_trains() -> None:
