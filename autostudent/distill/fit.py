@@ -108,8 +108,12 @@ class Fit:
 
     @property
     def progress(self) -> float:
-        """Share of the full training that is done."""
-        return self.step / self.total
+        """Share of the full training that is done; of the stage alone where its schedule starts anew."""
+        first, last = 0, self.job.optim.epochs
+        if self.stage.schedule == "stage":
+            first = self.stage_ends[self.stage_number - 1] if self.stage_number else 0
+            last = self.stage_ends[self.stage_number]
+        return (self.step - first * self.steps_per_epoch) / ((last - first) * self.steps_per_epoch)
 
     @property
     def lr(self) -> float:
@@ -117,11 +121,7 @@ class Fit:
         if self._anneal is not None:
             first, steps, factor = self._anneal
             return self.job.optim.lr * factor * (1.0 - (self.step - first + 1) / (steps + 1))
-        if self.stage.schedule == "run":
-            return self.job.optim.lr * self.job.optim.factor(self.progress)
-        first_epoch = self.stage_ends[self.stage_number - 1] if self.stage_number else 0
-        length = (self.stage_ends[self.stage_number] - first_epoch) * self.steps_per_epoch
-        return self.job.optim.lr * self.job.optim.factor((self.step - first_epoch * self.steps_per_epoch) / length)
+        return self.job.optim.lr * self.job.optim.factor(self.progress)
 
     def _batches(self, epoch: int) -> Iterator[Batch]:
         """The mini-batches of an epoch, nearly equal in size.

@@ -54,8 +54,9 @@ class View:
     ``sources`` are in the order of the role's ``learns_from``, already detached. ``heads``: for each source its head
     (tap "penultimate" to logits) or None where the source is cached or a black box. ``temperature`` is set by wrappers
     that change it, else None: losses then use their own. ``facts``: derived facts about the training samples, one row a
-    sample, already gathered for this batch. ``progress`` in [0, 1] counts over the full training. ``lr`` is the current
-    learning rate. ``seed`` is a fresh number in every step, for draws within a loss.
+    sample, already gathered for this batch. ``progress`` in [0, 1] counts over the full training, or over the stage
+    where that has a learning-rate schedule of its own (a generation is a training). ``lr`` is the current learning
+    rate. ``seed`` is a fresh number in every step, for draws within a loss.
     """
 
     batch: Batch

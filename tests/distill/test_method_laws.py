@@ -258,6 +258,21 @@ def test_self_kd_generations_share_the_run_and_learn_from_the_one_before() -> No
     assert {"generation0", "generation1", "student"} <= set(fit.networks)
 
 
+@pytest.mark.parametrize("wrapped", [ESKD(inner=SelfKD(), stop=0.5), CTKD(inner=SelfKD(), rise=0.5)], ids=repr)
+def test_schedules_of_a_taught_generation_are_counted_over_its_own_training(wrapped: Method) -> None:
+    fit = Fit(toy_job(wrapped, teachers=0, epochs=8))
+    seen = []
+    for epoch in range(8):
+        fit.run(epoch + 1)
+        role = fit.stage.roles[0]
+        batch = next(fit._batches(epoch))
+        fit.step -= fit.steps_per_epoch  # as it was when this epoch began
+        seen.append(fit._view(role, batch, fit._forward(role, batch, ()), {}).progress)
+        fit.step += fit.steps_per_epoch
+
+    assert seen == [0, 0.25, 0.5, 0.75] * 2
+
+
 def test_sokd_bridge_takes_the_last_stages() -> None:
     teacher = NetworkInfo("t", 10, 1, 8, {f"stage{n}": (8, 1) for n in range(1, 12)})
     shallow = NetworkInfo("t", 10, 1, 8, {"stage1": (8, 1), "penultimate": (8, 0)})
