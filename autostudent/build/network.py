@@ -116,12 +116,17 @@ class Network(nn.Module):
     def top(self, tap: str) -> Network:
         """A network of the layers above a tap, with weights of its own, that maps the tap's tensor to logits.
 
+        The weights are drawn as those of every network here, from torch's global generator.
+
         Raises:
             ConfigError: for an unknown tap, or one around which other tensors reach the layers above.
         """
         if tap not in self._node_of:
             raise ConfigError("tap", tap, "one of: " + ", ".join(self._node_of))
-        return Network(above(self.architecture, self._node_of[tap], tap))
+        network = Network(above(self.architecture, self._node_of[tap], tap))
+        for part in network.parts.values():
+            ops_vision.initialise(part, torch.default_generator)
+        return network
 
     def _run(self, x: Tensor, wanted: frozenset[int], held: dict[int, Tensor]) -> Tensor:
         """The schedule; tensors of ``wanted`` slots are put into ``held``."""

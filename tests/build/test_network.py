@@ -242,6 +242,17 @@ def test_every_cut_of_a_resnet_is_a_single_tensor() -> None:
             torch.testing.assert_close(top(taps[block.name]), logits)
 
 
+def test_a_top_begins_like_a_network_of_its_graph() -> None:
+    network = build(resnet(14, 16, InputShape(3, 16, 16, 4)), 0)
+    torch.manual_seed(3)
+    top = network.top("stage1")
+    fresh = build(top.architecture, 3)
+
+    for mine, own in zip(top.parameters(), fresh.parameters(), strict=True):
+        if mine.ndim == 4:  # so many numbers that their spread is known
+            assert mine.std().item() == pytest.approx(own.std().item(), rel=0.1)
+
+
 def test_a_cut_with_a_way_around_is_refused() -> None:
     nodes = (
         Node("input", 1, 0, 1, "add", ()),
