@@ -172,9 +172,13 @@ def ensemble_logits(teachers: Tensor, weights: Tensor, temperature: Temperature)
     """T log Σ_m w_m softmax(t_m / T), ``(B, C)``: logits whose softmax at T is the weighted mean of probabilities.
 
     ``weights`` ``(M, B)``, none negative, a sample's sum one (Ganta et al. 2022, arXiv 2206.12005; reconstructed).
+    A softmax does not know how high its logits stand, a loss on the logits themselves does: they stand as high as the
+    weighted mean of the voices, so that one voice alone is itself.
     """
+    shares = weights[:, :, None].to(widened(teachers).dtype)
     voices = log_probabilities(teachers, temperature)
-    return temperature * (voices + weights.clamp_min(1e-30).log()[:, :, None]).logsumexp(0)
+    height = (shares * (widened(teachers) - temperature * voices)).sum(0)
+    return temperature * (voices + shares.clamp_min(1e-30).log()).logsumexp(0) + height
 
 
 def cross_entropy(logits: Tensor, target: Tensor) -> Tensor:

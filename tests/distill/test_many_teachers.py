@@ -13,6 +13,7 @@ from autostudent.distill import losses
 from autostudent.distill.fit import Fit
 from autostudent.distill.methods.amal import AMAL, EDGE, hypergradient, logit_gradients
 from autostudent.distill.methods.ca_mkd import CAMKD, resized
+from autostudent.distill.methods.continuation_kd import ContinuationKD
 from autostudent.distill.methods.ctkd import CTKD
 from autostudent.distill.methods.dgkd import DGKD
 from autostudent.distill.methods.kd import KD
@@ -32,6 +33,20 @@ def test_an_ensemble_of_one_voice_is_that_voice() -> None:
     single = dataclasses.replace(plain.view, own=bench.view.own, sources=bench.view.sources[:1])
 
     assert torch.allclose(bench.method.loss(view, bench.state), plain.method.loss(single, plain.state), atol=1e-5)
+
+
+def test_an_ensemble_of_one_voice_has_the_logits_of_that_voice() -> None:
+    bench = only(TAEnsemble(inner=ContinuationKD(margin=0.0)))
+    high = dataclasses.replace(bench.view.sources[0], logits=bench.view.teacher_logits[0] + 7.0)
+    first = torch.zeros(BATCH, 3)
+    first[:, 0] = 1.0
+    view = dataclasses.replace(
+        bench.view, sources=(high, *bench.view.sources[1:]), facts={"ensemble_probabilities_accuracy": first}
+    )
+    plain = only(ContinuationKD(margin=0.0))
+    single = dataclasses.replace(plain.view, own=bench.view.own, sources=(high,))
+
+    assert torch.allclose(bench.method.loss(view, bench.state), plain.method.loss(single, plain.state), atol=1e-4)
 
 
 def test_an_ensemble_of_equal_teachers_does_not_care_for_weights() -> None:
