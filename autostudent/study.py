@@ -18,7 +18,7 @@ from autostudent.distill.fit import Fit
 from autostudent.distill.job import Job
 from autostudent.distill.methods import METHODS
 from autostudent.distill.optim import Optim
-from autostudent.distill.recipe import Recipe, read_recipe
+from autostudent.distill.recipe import Recipe, read_recipe, require_entries
 from autostudent.driver import Event, StudyDriver, silent
 from autostudent.errors import ConfigError, StoreError
 from autostudent.measure.latency import latency_of
@@ -229,6 +229,7 @@ class Study:
         """The kinds of recipe that random draws give. Raises `ConfigError` for one that cannot be put together."""
         import numpy as np
 
+        require_entries(self.space.recipe)
         rng = np.random.default_rng((self.seed, 11))
         found = [read_recipe(self.space.sample(rng), self.settings.roster) for _ in range(RECIPES)]
         return list({(recipe.name, recipe.teachers, recipe.method.needs): recipe for recipe in found}.values())

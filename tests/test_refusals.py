@@ -28,6 +28,11 @@ CASES: dict[str, tuple[str, dict[str, Any], str]] = {
     ),
     "an unknown knob": ("kd.loss: {choice: [kd]}, kd.temprature: {float: [1, 4]}", {}, "mean 'kd.temperature'"),
     "a knob of another loss": ("kd.loss: {choice: [kd]}, dkd.beta: {float: [1, 4]}", {}, "got 'dkd.beta'"),
+    "a knob of no method": (
+        "kd.loss: {choice: [kd]}, dkdd.beta: {float: [1, 4]}",
+        {},
+        r"dkdd\.beta: got 'dkdd'.*did you mean 'dkd'",
+    ),
     "a range beyond the method's": ("kd.loss: {choice: [kd]}, kd.weight: {float: [1.5, 2]}", {}, "0.0 to 1.0"),
     "a source that is not there": (
         "kd.loss: {choice: [kd]}, teach.source: {choice: [sweet1]}",

@@ -64,7 +64,7 @@ def train_student(
     Raises:
         ConfigError: for anything that is unknown, missing, out of range, or does not go together.
     """
-    from autostudent.distill.recipe import read_recipe
+    from autostudent.distill.recipe import read_recipe, require_entries
     from autostudent.single import train
     from autostudent.trial import TrialWorker, one_thread, weights_of
 
@@ -72,6 +72,7 @@ def train_student(
     if study is None and isinstance(student, str) and "#" in student:
         study = student.partition("#")[0]
     course, changes = read_course(study, settings, teachers, epochs)
+    require_entries(changes)
     graph, own = read_student(student, course.dataset.input)
     if method is None and own is not None:
         config = {**own, **changes}

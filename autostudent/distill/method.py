@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -64,8 +64,9 @@ class Method(ABC):
     family: ClassVar[str] = "chain"  # which assistants it learns from where it takes several: see `settings.Roster`
 
     def __post_init__(self) -> None:
-        for name, _, allowed in knobs(type(self)):
-            check_knob(f"{type(self).__name__}.{name}", getattr(self, name), allowed)
+        for name, default, allowed in knobs(type(self)):
+            whole = isinstance(default, int) and not isinstance(default, bool)
+            check_knob(f"{type(self).__name__}.{name}", getattr(self, name), allowed, whole)
 
     @property
     def needs(self) -> Needs:
@@ -170,8 +171,8 @@ def inner_state(state: State) -> State:
     return inner
 
 
-def check_knob(key: str, value: object, allowed: dict[str, Any]) -> None:
-    """Raises `ConfigError` when a hyperparameter is outside its range."""
+def check_knob(key: str, value: object, allowed: Mapping[str, Any], whole: bool = False) -> None:
+    """Raises `ConfigError` when a hyperparameter is outside its range, or not whole where it must be."""
     if allowed["choices"]:
         if value not in allowed["choices"]:
             raise ConfigError(key, value, f"one of {list(allowed['choices'])}")
@@ -179,5 +180,5 @@ def check_knob(key: str, value: object, allowed: dict[str, Any]) -> None:
     low, high = allowed["low"], allowed["high"]
     if low is None and high is None:
         return
-    if isinstance(value, bool) or not isinstance(value, int | float) or not low <= value <= high:
-        raise ConfigError(key, value, f"a number from {low} to {high}")
+    if isinstance(value, bool) or not isinstance(value, int if whole else int | float) or not low <= value <= high:
+        raise ConfigError(key, value, f"a {'whole ' if whole else ''}number from {low} to {high}")

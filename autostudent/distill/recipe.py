@@ -9,11 +9,11 @@ the student is optimised). A hyperparameter of a method is looked for under ``<m
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from autostudent.distill.method import Method, Paper, Wrapper, knobs
+from autostudent.distill.method import Method, Paper, Wrapper, check_knob, knobs
 from autostudent.distill.methods import METHODS, find_method, method_id
 from autostudent.errors import ConfigError, unknown_name
 from autostudent.records import Value
@@ -23,6 +23,7 @@ SCHEMES = {"single": None, "ladder": "takd", "experts": "ces_kd", "ensemble": "t
 CURRICULA = {"fixed": None, "ctkd": "ctkd"}
 FULL = "full"  # the value of teach.source that is no other teacher
 OPTIM = {"optim.lr": 0.1, "optim.weight_decay": 5e-4, "optim.smoothing": 0.0}
+RANGES = dict.fromkeys((*OPTIM, "kd.stop"), (0.0, 1.0)) | {"optim.lr": (1e-6, 100.0)}
 QUESTIONS = ("kd.loss", "kd.curriculum", "kd.stop", "teach.scheme", "teach.rung", "teach.source")
 QUIET = ("takd", "ces_kd", "ta_ensemble", "teacher_sweet_spot")  # do not repeat that their loss is plain ``kd``
 
@@ -82,11 +83,11 @@ def read_recipe(config: Mapping[str, Value], roster: Roster) -> Recipe:
         raise unknown_name("kd.curriculum", curriculum, CURRICULA)
     if CURRICULA[curriculum]:
         method = reader.make("ctkd", "kd.curriculum", inner=method)
-    stop = float(config.get("kd.stop", 1.0))
+    stop = _number(config, "kd.stop", 1.0)
     if stop < 1.0 or roster.sources.get(str(config.get("teach.source", FULL))) == "eskd":
         method = reader.make("eskd", "kd.stop", inner=method, stop=stop)
     reader.finish()
-    optim = {name.removeprefix("optim."): float(config.get(name, default)) for name, default in OPTIM.items()}
+    optim = {name.removeprefix("optim."): _number(config, name, default) for name, default in OPTIM.items()}
     return Recipe(label(method), method, teachers, **optim)
 
 
@@ -98,7 +99,7 @@ def _who_teaches(reader: _Reader, loss: Method, roster: Roster) -> tuple[Method,
         raise unknown_name("teach.scheme", scheme, SCHEMES)
     name = method_id(loss)
     if most == 0:
-        for key in ("teach.scheme", "teach.source", *(("kd.stop",) if name == "none" else ())):
+        for key in ("teach.scheme", "teach.source", "teach.rung", *(("kd.stop",) if name == "none" else ())):
             if key in config:
                 raise ConfigError(key, config[key], f"nothing: the loss {name} has no frozen teacher")
         return loss, ()
@@ -132,6 +133,25 @@ def _who_teaches(reader: _Reader, loss: Method, roster: Roster) -> tuple[Method,
     return (reader.make(wrapper, "teach.scheme", inner=loss) if wrapper else loss), chosen
 
 
+def _number(config: Mapping[str, Value], key: str, default: float) -> float:
+    """An entry that is a number of its range in `RANGES`."""
+    low, high = RANGES[key]
+    value = config.get(key, default)
+    check_knob(key, value, {"choices": (), "low": low, "high": high})
+    return float(value)
+
+
+def require_entries(names: Iterable[str]) -> None:
+    """Raises `ConfigError` for a name that cannot be an entry of a recipe, such as ``dkdd.beta``.
+
+    `read_recipe` leaves such a name alone, because a candidate's configuration describes the student too.
+    """
+    for name in names:
+        room = name.split(".", 1)[0]
+        if room not in ("kd", "teach", "optim"):
+            find_method(name, room)
+
+
 def _source(name: str, roster: Roster) -> str:
     """The teacher that ``teach.source`` names."""
     if name == FULL:
@@ -144,8 +164,8 @@ def _source(name: str, roster: Roster) -> str:
 
 def _rung(config: Mapping[str, Value], ladder: Sequence[str]) -> str:
     """The teacher on the rung that the recipe asks for."""
-    rung = int(config.get("teach.rung", 1))
-    if not 1 <= rung < len(ladder):
+    rung = _typed(config.get("teach.rung", 1), 1)
+    if isinstance(rung, bool) or not isinstance(rung, int) or not 1 <= rung < len(ladder):
         raise ConfigError("teach.rung", rung, _assistants(len(ladder) - 1))
     return ladder[rung]
 
@@ -202,6 +222,7 @@ class _Reader:
         self.config = config
         self.used = {*QUESTIONS, *OPTIM}
         self.made: list[str] = []
+        self.known: set[str] = set()
 
     def make(self, name: str, key: str, **parts: Any) -> Method:
         """The method ``name``, its hyperparameters taken from the configuration."""
@@ -213,8 +234,11 @@ class _Reader:
         self.made.append(name)
         given: dict[str, Any] = {}
         for knob, default, _ in knobs(cls):
+            if knob in parts:
+                continue
+            self.known.add(f"{name}.{knob}")
             for entry in (f"{name}.{knob}", f"kd.{knob}"):
-                if entry in self.config and knob not in parts:
+                if entry in self.config:
                     given[knob] = _typed(self.config[entry], default)
                     self.used.add(entry)
                     break
@@ -225,8 +249,7 @@ class _Reader:
         for entry in self.config:
             room = entry.split(".", 1)[0]
             if entry not in self.used and (room in ("kd", "teach", "optim") or room in METHODS or room in self.made):
-                known = {f"{name}.{knob}" for name in self.made for knob, _, _ in knobs(find_method("kd.loss", name))}
-                raise unknown_name(f"recipe {'+'.join(self.made)}", entry, self.used | known)
+                raise unknown_name(f"recipe {'+'.join(self.made)}", entry, self.used | self.known)
 
 
 def _typed(value: Value, default: object) -> object:
