@@ -72,17 +72,18 @@ class OnLine:
     seed: int
     augment: Augment
 
-    def plain(self) -> Tensor:
-        return self.x
+    def plain(self, device: torch.device | str = "cpu") -> Tensor:
+        return self.x.to(device)
 
-    def view(self, number: int) -> Tensor:
+    def view(self, number: int, device: torch.device | str = "cpu") -> Tensor:
         transforms = vision("transforms")
         padded = transforms.functional.pad(self.x, [self.augment.crop_pad])
         crop, mirror = transforms.RandomCrop(self.x.shape[2:]), transforms.RandomHorizontalFlip()
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(derive_seed("on-line", self.seed, number))
             cropped = torch.stack([crop(picture) for picture in padded])
-            return torch.stack([mirror(picture) for picture in cropped]) if self.augment.flip else cropped
+            view = torch.stack([mirror(picture) for picture in cropped]) if self.augment.flip else cropped
+        return view.to(device)
 
 
 class Remembered:

@@ -20,6 +20,8 @@ from autostudent.errors import ConfigError, unknown_name
 from autostudent.records import digest
 
 CODE = 1  # a change of what a view holds must change this number: it is part of the bank's address
+CHUNK_BYTES = 1 << 20  # padded pictures that are cut at a time: what a processor's cache holds
+ACCELERATOR_CHUNK_BYTES = 1 << 26
 
 
 @dataclass(frozen=True)
@@ -56,12 +58,19 @@ class Augment:
 
 
 class ViewBank:
-    """``views`` augmented copies of ``x`` ``(N, C, H, W)`` uint8, made when asked for and never stored."""
+    """``views`` augmented copies of ``x`` ``(N, C, H, W)`` uint8, made when asked for and never stored.
+
+    A view is made on the device that wants it, the same bytes on each. The pictures are put there once.
+    """
 
     def __init__(self, x: Tensor, views: int, seed: int, augment: Augment) -> None:
         if views < 1:
             raise ConfigError("training.views", views, "a number from 1")
         self.x, self.views, self.seed, self.augment = x, views, seed, augment
+        self._held: dict[torch.device, Tensor] = {}
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_held": {}}  # another process puts the pictures on its own device
 
     @cached_property
     def address(self) -> str:
@@ -69,31 +78,63 @@ class ViewBank:
         pixels = checksum(np.ascontiguousarray(self.x.numpy()).data)  # type: ignore[arg-type]
         return digest([CODE, pixels, list(self.x.shape), self.views, self.seed, self.augment.__dict__])
 
-    def plain(self) -> Tensor:
-        """The pictures as they are, ``(N, C, H, W)`` uint8."""
-        return self.x
+    def plain(self, device: torch.device | str = "cpu") -> Tensor:
+        """The pictures as they are, ``(N, C, H, W)`` uint8, on a device; they stay there as long as the bank lives."""
+        place = torch.empty(0, device=device).device  # "cuda" and "cuda:0" are one
+        if place not in self._held:
+            self._held[place] = self.x.to(place)
+        return self._held[place]
 
-    def view(self, number: int) -> Tensor:
-        """View ``number`` of every picture, ``(N, C, H, W)`` uint8. Raises `IndexError` outside the bank."""
+    def view(self, number: int, device: torch.device | str = "cpu") -> Tensor:
+        """View ``number`` of every picture, ``(N, C, H, W)`` uint8, on a device. `IndexError` outside the bank."""
         if not 0 <= number < self.views:
             raise IndexError(f"view {number} of a bank of {self.views}")
-        return augmented(self.x, self.augment, self.seed, number)
+        return augmented(self.plain(device), self.augment, self.seed, number)
 
 
 def augmented(x: Tensor, augment: Augment, seed: int, number: int) -> Tensor:
-    """One view of ``x`` ``(N, C, H, W)``; sample i depends on (seed, number, i) only."""
-    samples, _, height, width = x.shape
+    """One view of ``x`` ``(N, C, H, W)``, where ``x`` lies; sample i depends on (seed, number, i) only.
+
+    A crop is a window of the padded picture, a mirrored crop one of its mirror image: both lie in a buffer, and a view
+    is one selection among all windows of that buffer, ``starts`` telling where each begins.
+    """
+    pad, copies = augment.crop_pad, 1 + augment.flip
+    if not pad and not augment.flip:
+        return x
+    samples, channels, height, width = x.shape
+    line, area = width + 2 * pad, channels * (height + 2 * pad) * (width + 2 * pad)
+    budget = CHUNK_BYTES if x.device.type == "cpu" else ACCELERATOR_CHUNK_BYTES
+    size = min(samples, max(1, budget // (copies * area)))
+    buffer = x.new_zeros(size, copies, channels, height + 2 * pad, line)
+    inner = buffer[..., pad : pad + height, pad : pad + width]
+    reach = area - 2 * pad * (line + 1)  # from the first pixel of a window to its last
+    strides = (1, area // channels, line, 1)
+    windows = buffer.as_strided((buffer.numel() - reach + 1, channels, height, width), strides)
+    top, left, mirror = draws(augment, seed, number, samples)
+    starts = (np.arange(samples) % size * copies + mirror) * area + top * line + left
+    view = torch.empty_like(x)
+    chunks = zip(x.split(size), torch.from_numpy(starts).to(x.device).split(size), view.split(size), strict=True)
+    for pictures, places, cut in chunks:
+        inner[: len(pictures), 0] = pictures
+        if augment.flip:
+            inner[: len(pictures), 1] = pictures.flip(3)
+        torch.index_select(windows, 0, places, out=cut)
+    return view
+
+
+def draws(augment: Augment, seed: int, number: int, samples: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """(first row, first column, mirrored or not) of the windows of a view, int64 ``(N,)`` each, in padded pictures.
+
+    The column is counted in the mirror image where that is taken: from its other side.
+    """
     side = 2 * augment.crop_pad + 1
-    draw = counter_bits(seed, number, samples)
-    top, left, mirror = (draw & 0xFFFF) % side, (draw >> 16 & 0xFFFF) % side, (draw >> 32 & 1).astype(bool)
-    pixels = x.numpy()
-    if augment.crop_pad:
-        pad = ((0, 0), (0, 0), (augment.crop_pad,) * 2, (augment.crop_pad,) * 2)
-        windows = np.lib.stride_tricks.sliding_window_view(np.pad(pixels, pad), (height, width), axis=(2, 3))
-        pixels = windows.transpose(0, 2, 3, 1, 4, 5)[np.arange(samples), top.astype(int), left.astype(int)]
-    if augment.flip:
-        pixels = np.where(mirror[:, None, None, None], pixels[..., ::-1], pixels)
-    return torch.from_numpy(np.ascontiguousarray(pixels))
+    bits = counter_bits(seed, number, samples)
+    top, left, mirror = (bits & 0xFFFF) % side, (bits >> 16 & 0xFFFF) % side, (bits >> 32 & 1) * augment.flip
+    return (
+        top.astype(np.int64),
+        np.where(mirror, side - 1 - left, left).astype(np.int64),
+        mirror.astype(np.int64),
+    )
 
 
 def counter_bits(seed: int, number: int, samples: int) -> np.ndarray:

@@ -10,7 +10,6 @@ from __future__ import annotations
 import dataclasses
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from functools import cached_property
 
 import torch
 import torch.nn.functional as F
@@ -130,16 +129,12 @@ class Fit:
         every new batch size costs a second or so, in which kernels are chosen for every layer.
         """
         number, device = epoch % self.job.bank.views, self.job.device
-        pictures = self.job.bank.view(number).to(device)
+        pictures = self.job.bank.view(number, device)
         order = self.positions[torch.randperm(len(self.positions), generator=generator(self.job.seed, "order", epoch))]
         if device.type == "cuda":
             order = order[: len(order) // self.steps_per_epoch * self.steps_per_epoch]
         for index in order.to(device).tensor_split(self.steps_per_epoch):
             yield self._batch(pictures, index, number)
-
-    @cached_property
-    def _plain(self) -> Tensor:
-        return self.job.bank.plain().to(self.job.device)
 
     def _batch(self, pictures: Tensor, index: Tensor, view: int | None) -> Batch:
         return Batch(self.job.images(pictures[index]), self._soft[self._labels[index]], index, view)
@@ -283,7 +278,7 @@ class Fit:
         def meta() -> View:
             draw = generator(self.job.seed, "meta", self.step, next(calls))
             index = self.held[torch.randperm(len(self.held), generator=draw)[:META_BATCH]]
-            batch = self._batch(self._plain, index.to(self.job.device), None)
+            batch = self._batch(self.job.bank.plain(self.job.device), index.to(self.job.device), None)
             return View(batch, self._forward(role, batch, taps), (), self.progress, self.lr)
 
         return Probe(train, meta, self.progress, self.lr, generator(self.job.seed, "adapt", self.step))

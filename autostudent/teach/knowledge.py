@@ -111,7 +111,7 @@ class Knowledge:
             places = np.sort(rng.choice(len(bank.x), min(PROBES, len(bank.x)), replace=False))
             chosen = torch.from_numpy(places)
             stored = self.form.reader(self.rows(number), teacher.info.classes, "cpu")(chosen)
-            now = predict(teacher.module, bank.view(number)[chosen], teacher.device)
+            now = predict(teacher.module, bank.view(number, teacher.device)[chosen], teacher.device)
             now = self.form.reader(self.form.pack(now), teacher.info.classes, "cpu")(torch.arange(len(now)))
             cosine = float(torch.cosine_similarity(stored.double(), now.double(), dim=1).min())
             if not cosine >= COSINE:
@@ -149,7 +149,8 @@ def key_of(teacher_key: str, bank: ViewBank, form: Form) -> str:
 def write_views(teacher: Teacher, bank: ViewBank, form: Form, folder: str, numbers: list[int]) -> None:
     """Computes and stores some views; runs wherever `Map` puts it."""
     for number in numbers:
-        write_view(Path(folder), number, form.pack(predict(teacher.module, bank.view(number), teacher.device)))
+        said = predict(teacher.module, bank.view(number, teacher.device), teacher.device)
+        write_view(Path(folder), number, form.pack(said))
 
 
 def commit(entry: Entry, teacher: Teacher, bank: ViewBank, form: Form, seconds: float) -> None:

@@ -68,7 +68,7 @@ class Maps:
             return whole[view]
         if there:
             log.warning("%s of %s: view %d was altered and is computed anew", tap, self.teacher.name, view)
-        pieces = [self._ask(piece, tap) for piece in self.bank.view(view).split(BATCH)]
+        pieces = [self._ask(piece, tap) for piece in self.bank.view(view, self.teacher.device).split(BATCH)]
         return write_view(folder, view, torch.cat(pieces).numpy())
 
     @torch.no_grad()
@@ -82,7 +82,7 @@ class Maps:
     def _compare(self, path: Path, view: int, tap: str) -> None:
         """Raises `AssetError` unless stored and live maps of the first pictures agree (cosine at least `COSINE`)."""
         stored = torch.from_numpy(read_view(path)[:PROBES]).flatten(1)
-        now = self._ask(self.bank.view(view)[:PROBES], tap).flatten(1)
+        now = self._ask(self.bank.view(view, self.teacher.device)[:PROBES], tap).flatten(1)
         same = stored.shape == now.shape
         cosine = float(torch.cosine_similarity(stored.double().ravel(), now.double().ravel(), dim=0)) if same else 0.0
         if not cosine >= COSINE:

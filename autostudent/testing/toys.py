@@ -70,11 +70,11 @@ class ToyBank:
     def __init__(self, x: Tensor, views: int) -> None:
         self.x, self.views = x, views
 
-    def view(self, number: int) -> Tensor:
-        return self.x.roll(number % 3 - 1, dims=-1)
+    def view(self, number: int, device: torch.device | str = "cpu") -> Tensor:
+        return self.x.roll(number % 3 - 1, dims=-1).to(device)
 
-    def plain(self) -> Tensor:
-        return self.x
+    def plain(self, device: torch.device | str = "cpu") -> Tensor:
+        return self.x.to(device)
 
 
 def toy_data(samples: int = 48, classes: int = 3, seed: int = 0) -> tuple[Tensor, Tensor]:

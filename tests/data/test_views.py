@@ -1,9 +1,11 @@
+import pickle
 import time
 
 import numpy as np
 import pytest
 import torch
 
+from autostudent.data import views
 from autostudent.data.views import Augment, ViewBank, images
 from autostudent.errors import ConfigError
 
@@ -83,14 +85,52 @@ def splitmix(z):
     return z ^ z >> 31
 
 
-def test_views_are_golden():
-    """Every stored knowledge depends on these pixels: a view may never change without a new `CODE`."""
-    x, augment = pictures(12, (1, 3, 3)), Augment(1, True)
-    key = splitmix((splitmix(11) + 2) % 2**64)
-    for sample, after in enumerate(ViewBank(x, 3, 11, augment).view(2).numpy()):
+def slowly(x, augment, seed, number):
+    """A view, sample for sample."""
+    key, side = splitmix((splitmix(seed) + number) % 2**64), 2 * augment.crop_pad + 1
+    cut = []
+    for sample, picture in enumerate(x.numpy()):
         bits = splitmix((key + sample) % 2**64)
-        top, left, mirror = bits % 2**16 % 3, (bits >> 16) % 2**16 % 3, bool(bits >> 32 & 1)
-        assert np.array_equal(after, by_hand(x[sample].numpy(), augment, top, left, mirror))
+        top, left, mirror = bits % 2**16 % side, (bits >> 16) % 2**16 % side, augment.flip and bool(bits >> 32 & 1)
+        cut.append(by_hand(picture, augment, top, left, mirror))
+    return torch.from_numpy(np.stack(cut))
+
+
+@pytest.mark.parametrize("shape", [(1, 3, 3), (3, 5, 4), (2, 4, 7)])
+@pytest.mark.parametrize("augment", [Augment(1, True), Augment(2, False), Augment(0, True), Augment(0, False)])
+@pytest.mark.parametrize("chunk", [1, 900, 1 << 20])  # bytes: a picture at a time, a few with a rest, all at once
+def test_views_are_golden(shape, augment, chunk, monkeypatch):
+    """Every stored knowledge depends on these pixels: a view may never change without a new `CODE`."""
+    monkeypatch.setattr(views, "CHUNK_BYTES", chunk)
+    x = pictures(13, shape)
+    assert torch.equal(ViewBank(x, 3, 11, augment).view(2), slowly(x, augment, 11, 2))
+
+
+def test_a_view_is_made_where_it_is_wanted_without_waiting_for_the_device():
+    x = pictures()
+    bank = ViewBank(x, 3, 0, Augment(1, True))
+    view = bank.view(1, "meta")  # here nothing can be read back: no draw, no pixel
+    assert (view.device.type, view.shape, view.dtype) == ("meta", x.shape, torch.uint8)
+
+
+def test_the_pictures_are_put_on_a_device_once():
+    bank = ViewBank(pictures(), 3, 0, Augment(1, True))
+    assert bank.plain().data_ptr() == bank.x.data_ptr()
+    held = bank.plain("meta")
+    bank.view(0, "meta")
+    assert bank.plain(torch.device("meta", 0)) is held
+    sent = pickle.loads(pickle.dumps(bank))
+    assert sent._held == {}
+    assert torch.equal(sent.view(1), bank.view(1))
+
+
+@pytest.mark.gpu
+def test_an_accelerator_makes_the_same_bytes(monkeypatch):
+    monkeypatch.setattr(views, "ACCELERATOR_CHUNK_BYTES", 100_000)
+    for shape, augment in (((1, 28, 28), Augment(2, False)), ((3, 32, 32), Augment(4, True))):
+        bank = ViewBank(pictures(301, shape), 3, 11, augment)
+        assert torch.equal(bank.view(2, "cuda").cpu(), bank.view(2))
+        assert bank.plain("cuda") is bank.plain("cuda:0")
 
 
 def test_views_are_cheap():

@@ -6,6 +6,7 @@ import torch
 
 from autostudent.assets import Assets
 from autostudent.data.datasets import load
+from autostudent.data.views import Augment, ViewBank
 from autostudent.distill.fit import Fit
 from autostudent.distill.job import Job
 from autostudent.distill.methods import METHODS
@@ -91,11 +92,9 @@ def test_a_fresh_copy_is_untrained_and_seeded(digits, teacher):
 
 def test_a_live_teacher_answers_the_training_loop(digits, teacher):
     optim = Optim(epochs=1, batch_size=64)
-    bank = type("Bank", (), {"views": 1, "view": lambda self, v: digits.train.x, "plain": lambda self: digits.train.x})
+    bank = ViewBank(digits.train.x, 1, 0, Augment())
     method = METHODS["kd"]()
-    job = Job(
-        teacher.fresh, method, (live(teacher),), bank(), digits.train.y, 10, optim, 0, training.images, digits.meta
-    )
+    job = Job(teacher.fresh, method, (live(teacher),), bank, digits.train.y, 10, optim, 0, training.images, digits.meta)
     before = predict(teacher.module, digits.validation.x)
     Fit(job).run(1)
     assert torch.equal(predict(teacher.module, digits.validation.x), before)
