@@ -28,7 +28,7 @@ from autostudent.settings import LadderSettings, Roster, TrainingSettings, rests
 from autostudent.space.architecture import Architecture
 from autostudent.space.cost import costs
 from autostudent.space.space import load_space
-from autostudent.teach.catalogue import make_facts, make_teachers, require_meta, require_open, shared_costs
+from autostudent.teach.catalogue import make_facts, make_teachers, require_data, require_open, shared_costs
 from autostudent.teach.forms import Form
 from autostudent.teach.knowledge import Knowledge
 from autostudent.teach.teacher import Teacher
@@ -72,7 +72,7 @@ class Course:
             ConfigError: for a recipe that cannot be put together, or asks for what the course does not have.
         """
         read = [read_recipe(config, self.roster) for config in recipes]
-        require_meta(read, self.dataset)
+        require_data(read, self.dataset)
         seed, assets = int(self.dataset.spec["seed"]), Assets(self.artifacts)
         wanted = {name for recipe in read for name in recipe.teachers}
         tops = {self.ladder.of} if self.ladder and wanted - set(self.teachers) else set()

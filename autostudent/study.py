@@ -30,7 +30,7 @@ from autostudent.run.base import Runner
 from autostudent.settings import StudySettings
 from autostudent.space.space import Space, load_space
 from autostudent.store.store import Store
-from autostudent.teach.catalogue import make_facts, make_teachers, require_meta, require_open, shared_costs
+from autostudent.teach.catalogue import make_facts, make_teachers, require_data, require_open, shared_costs
 from autostudent.teach.forms import Form
 from autostudent.teach.knowledge import Knowledge
 from autostudent.teach.teacher import Teacher
@@ -222,7 +222,7 @@ class Study:
         """Raises for what can be known to be wrong before any training: GPUs, limits, recipes."""
         self.require_device()
         require_feasible(self.settings.objectives, self.probes)
-        require_meta(self.recipes, self.dataset)
+        require_data(self.recipes, self.dataset)
 
     @cached_property
     def recipes(self) -> list[Recipe]:

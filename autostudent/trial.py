@@ -108,7 +108,7 @@ def optim_of(recipe: Recipe, training: TrainingSettings, epochs: int) -> Optim:
 
 def bank_of(dataset: datasets.Dataset, views: int, seed: int) -> ViewBank:
     """Augmented views of a data set's training pictures."""
-    return ViewBank(dataset.train.x, views, seed, dataset.augment)
+    return ViewBank(dataset.train.x, views, seed, dataset.augment, dataset.meta)
 
 
 def answers(module: nn.Module, x: Tensor, device: torch.device) -> Tensor:

@@ -75,6 +75,9 @@ class OnLine:
     def plain(self, device: torch.device | str = "cpu") -> Tensor:
         return self.x.to(device)
 
+    def mixing(self, number: int, device: torch.device | str = "cpu") -> None:
+        return None
+
     def view(self, number: int, device: torch.device | str = "cpu") -> Tensor:
         transforms = vision("transforms")
         padded = transforms.functional.pad(self.x, [self.augment.crop_pad])

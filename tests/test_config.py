@@ -71,6 +71,9 @@ def test_the_demo_study() -> None:
         ("run.workers=0", "run.workers"),
         ("run.gpus_per_trial=1.5", "a whole number of GPUs, or a fraction of one"),
         ("training.decay=1.5", "less than or equal to 1"),
+        ("data.augment.mixup=101", "data.augment.mixup: got 101; expected a number less than or equal to 100"),
+        ("data.augment.mixup=true", "data.augment.mixup: got True; expected a number"),
+        ("data.augment.mixpu=1", "did you mean 'mixup'"),
         ("no-equals", "key=value"),
         ("budget.trials.x=3", "a key below a mapping"),
     ],
@@ -121,6 +124,13 @@ def test_units() -> None:
     assert settings.objectives[2].limit == 2 * 1024**2
     assert settings.objectives[1].limit == 100_000
     assert settings.data["limit"] == 1000
+
+
+def test_no_mixing_is_the_study_that_it_was() -> None:
+    assert load_settings(DIGITS, ["data.augment.mixup=0"]) == load_settings(DIGITS)
+    padded = load_settings(DIGITS, ["data.augment.crop_pad=2"])
+    assert load_settings(DIGITS, ["data.augment={crop_pad: 2, mixup: 0.0}"]) == padded
+    assert load_settings(DIGITS, ["data.augment.mixup=0.2"]).data["augment"] == {"mixup": 0.2}
 
 
 def test_rungs_have_a_default() -> None:

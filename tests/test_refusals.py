@@ -13,7 +13,7 @@ from autostudent.data.datasets import load
 from autostudent.distill.recipe import read_recipe
 from autostudent.errors import ConfigError
 from autostudent.settings import SpaceSettings, roster_of
-from autostudent.teach.catalogue import require_open
+from autostudent.teach.catalogue import require_data, require_open
 from autostudent.teach.teachers import resolve
 from autostudent.testing.studies import InlineStudy, small_settings
 
@@ -84,3 +84,16 @@ def test_methods_that_look_inside_are_refused_where_a_teacher_or_a_student_is_cl
     ):
         with pytest.raises(ConfigError, match=message):
             require_open([recipe], teachers, taps)
+
+
+def test_mixed_pictures_are_refused_where_one_label_is_needed() -> None:
+    main = {"resnet": {"depth": 8, "width": 4}}
+    roster = roster_of({"main": main, "sweet1": {**main, "sweet_spot": {"batch_sizes": [32], "epochs": [2]}}}, None)
+    config = {"kd.loss": "kd", "teach.source": "sweet1"}
+    shuffling = read_recipe({**config, "teacher_sweet_spot.permute": True}, roster)
+    data = {"name": "digits", "limit": 300}
+    mixed = load({**data, "augment": {"mixup": 0.3}})
+    with pytest.raises(ConfigError, match=r"data.augment.mixup: got 0.3; expected 0: teacher_sweet_spot.* one class"):
+        require_data([shuffling], mixed)
+    require_data([shuffling], load(data))
+    require_data([read_recipe(config, roster)], mixed)

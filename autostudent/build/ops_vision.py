@@ -41,17 +41,20 @@ def module(step: Step) -> nn.Module | None:
     return None
 
 
+NARROW = 16  # channels from which on a vector register of any processor is full
+
+
 class Shortcut(nn.Conv2d):
     """A 1x1 convolution with a stride, as on the shortcuts of residual networks.
 
     Note:
-        Of pictures with less than 8 channels in channels_last oneDNN (torch 2.13, AVX2) computes the gradient of such a
+        For pictures of less than 8 channels in channels_last oneDNN (torch 2.13, on AVX2) writes the gradient of such a
         weight past the end of a buffer and corrupts the heap: crashes, or wrong numbers, much later. While gradients
-        are wanted the pixels are therefore picked first, which is the same function.
+        are wanted the pixels of few channels are therefore picked first, which is the same function.
     """
 
     def forward(self, x: Tensor) -> Tensor:
-        if self.in_channels < 8 and x.device.type == "cpu" and torch.is_grad_enabled():
+        if self.in_channels < NARROW and x.device.type == "cpu" and torch.is_grad_enabled():
             rows, columns = self.stride
             return F.conv2d(x[:, :, ::rows, ::columns], self.weight, self.bias)
         return super().forward(x)

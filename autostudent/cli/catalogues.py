@@ -84,6 +84,7 @@ def needs_of(method: Method) -> list[str]:
         found.append(f"{least} or more: {who}" if most is None else f"{least} to {most} {who}")
     found += [f"the teacher's {needs.access}"] if needs.access in ("taps", "heads") else []
     found += ["a meta split"] if needs.meta else []
+    found += ["pictures that are not mixed"] if needs.one_label else []
     found += [f"derived: {fact}" for fact in needs.derived]
     return found
 

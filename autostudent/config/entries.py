@@ -44,6 +44,13 @@ class Entry(BaseModel):
 class AugmentEntry(Entry):
     crop_pad: Annotated[int, BeforeValidator(not_bool), Field(ge=0, le=64)] | None = None
     flip: bool | None = None
+    mixup: Annotated[float, BeforeValidator(not_bool), Field(ge=0, le=100)] | None = None
+
+    @field_validator("mixup")
+    @classmethod
+    def some(cls, alpha: float | None) -> float | None:
+        """No mixing is what a study without the entry has, and is the same study."""
+        return alpha or None
 
 
 class DataEntry(Entry):
@@ -63,6 +70,12 @@ class DataEntry(Entry):
     meta: Annotated[int | float, BeforeValidator(quantity), Field(ge=0)] | None = None
     augment: AugmentEntry | None = None
     seed: Annotated[int, BeforeValidator(not_bool), Field(ge=0)] | None = None
+
+    @field_validator("augment")
+    @classmethod
+    def said(cls, augment: AugmentEntry | None) -> AugmentEntry | None:
+        """An entry that says only that nothing is mixed says nothing."""
+        return None if augment is not None and augment.model_fields_set == {"mixup"} and not augment.mixup else augment
 
     @model_validator(mode="after")
     def one_source(self) -> DataEntry:

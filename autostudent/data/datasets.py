@@ -123,8 +123,8 @@ def load(spec: Mapping[str, Any], seed: int = 0) -> Dataset:
     Args:
         spec: one source (``name``, ``npz``, ``images`` or ``torchvision``) and options: ``validation`` and ``test``
             (share or count; ``test`` only where the source has none), ``meta`` (share of train, 0.1, or 0), ``limit``
-            (pictures kept for train and validation together), ``seed``, ``augment`` ({crop_pad, flip}), and those of
-            the source (``size``, ``root``, ``download``, ``options``).
+            (pictures kept for train and validation together), ``seed``, ``augment`` ({crop_pad, flip, mixup}), and
+            those of the source (``size``, ``root``, ``download``, ``options``).
         seed: decides the cuts when the spec has no ``seed``.
 
     Raises:

@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from autostudent.distill import checkpoint
-from autostudent.distill.job import Job, check_needs, derive_seed, generator, network_info
+from autostudent.distill.job import Job, Mixing, check_needs, derive_seed, generator, network_info
 from autostudent.distill.ledger import Stopwatch
 from autostudent.distill.method import Method
 from autostudent.distill.optim import SGD, anneal_steps
@@ -129,15 +129,17 @@ class Fit:
         every new batch size costs a second or so, in which kernels are chosen for every layer.
         """
         number, device = epoch % self.job.bank.views, self.job.device
-        pictures = self.job.bank.view(number, device)
+        pictures, mixing = self.job.bank.view(number, device), self.job.bank.mixing(number, device)
         order = self.positions[torch.randperm(len(self.positions), generator=generator(self.job.seed, "order", epoch))]
         if device.type == "cuda":
             order = order[: len(order) // self.steps_per_epoch * self.steps_per_epoch]
         for index in order.to(device).tensor_split(self.steps_per_epoch):
-            yield self._batch(pictures, index, number)
+            yield self._batch(pictures, index, number, mixing)
 
-    def _batch(self, pictures: Tensor, index: Tensor, view: int | None) -> Batch:
-        return Batch(self.job.images(pictures[index]), self._soft[self._labels[index]], index, view)
+    def _batch(self, pictures: Tensor, index: Tensor, view: int | None, mixing: Mixing | None = None) -> Batch:
+        soft, labels = self._soft, self._labels
+        target = soft[labels[index]] if mixing is None else mixing.targets(soft, labels, index)
+        return Batch(self.job.images(pictures[index]), target, index, view)
 
     def _forward(self, role: Role, batch: Batch, taps: Sequence[str]) -> Output:
         x = batch.x

@@ -16,6 +16,12 @@ from autostudent.distill.types import Batch, NetworkInfo, Output
 from autostudent.errors import ConfigError
 
 
+class Mixing(Protocol):
+    """Who is mixed with whom in a view (see `autostudent.data.mixup.Mixing`)."""
+
+    def targets(self, soft: Tensor, labels: Tensor, index: Tensor) -> Tensor: ...
+
+
 class Bank(Protocol):
     """Augmented views of the training pictures (see `autostudent.data.views.ViewBank`)."""
 
@@ -24,6 +30,8 @@ class Bank(Protocol):
     def view(self, number: int, device: torch.device | str = "cpu") -> Tensor: ...
 
     def plain(self, device: torch.device | str = "cpu") -> Tensor: ...
+
+    def mixing(self, number: int, device: torch.device | str = "cpu") -> Mixing | None: ...
 
 
 @dataclass(frozen=True)
@@ -89,6 +97,8 @@ def check_needs(method: Method, job: Job) -> None:
         raise ConfigError(f"method {name}", "a black-box teacher", f"teachers that give {needs.access}")
     if needs.meta and (job.meta is None or len(job.meta) == 0):
         raise ConfigError(f"method {name}", "no meta split", "data with a meta split (data.meta > 0)")
+    if needs.one_label and job.bank.mixing(0) is not None:
+        raise ConfigError(f"method {name}", "mixed views", "views without MixUp (data.augment.mixup: 0)")
     missing = [fact for fact in needs.derived if fact not in job.facts]
     if missing:
         raise ConfigError(f"method {name}", f"no {', '.join(missing)}", "derived facts prepared before training")

@@ -21,6 +21,8 @@ class Batch:
 
     ``target``: label probabilities ``(B, C)``. ``index``: ``(B,)`` positions in the training set. ``view``: number of
     the augmented view in the bank; None when the batch is no longer a view of the bank (then nothing cached applies).
+    Where the bank mixes pictures by pairs, ``target`` holds both labels and ``index`` is the picture with the larger
+    share, so that the largest entry of ``target`` is its label.
     """
 
     x: Tree
@@ -95,6 +97,7 @@ class Needs:
     ``teachers``: least and most number of frozen teachers (None: any). ``access``: the deepest look into a teacher
     that is needed (one of `ACCESS`). ``taps``: names needed of student and teachers. ``meta``: a held-out part of the
     training set. ``derived``: names of per-sample facts about the teachers. ``live``: cached outputs will not do.
+    ``one_label``: every picture shows one class; a bank with MixUp will not do.
     """
 
     teachers: tuple[int, int | None] = (0, 0)
@@ -104,6 +107,7 @@ class Needs:
     meta: bool = False
     derived: tuple[str, ...] = ()
     live: bool = False
+    one_label: bool = False
 
     def __or__(self, other: Needs) -> Needs:
         """What both together need (a wrapper's own and its inner method's)."""
@@ -117,6 +121,7 @@ class Needs:
             meta=self.meta or other.meta,
             derived=tuple(dict.fromkeys((*self.derived, *other.derived))),
             live=self.live or other.live,
+            one_label=self.one_label or other.one_label,
         )
 
 

@@ -65,13 +65,19 @@ def make_facts(roster: Roster, teachers: Mapping[str, Teacher], dataset: Dataset
     EnsembleWeights(assets, dataset, tuple(teacher.key for teacher in flat)).ensure(flat)
 
 
-def require_meta(recipes: Iterable[Recipe], dataset: Dataset) -> None:
-    """Raises `ConfigError` when a recipe learns from, or is weighed on, a meta split that the data does not have."""
+def require_data(recipes: Iterable[Recipe], dataset: Dataset) -> None:
+    """Raises `ConfigError` when the data does not have what a recipe needs.
+
+    That is a meta split, to learn from or to be weighed on, or pictures that are not mixed with others.
+    """
     for recipe in recipes:
         needs = recipe.method.needs
         weighed = any(fact.startswith("ensemble_") for fact in needs.derived)
         if (needs.meta or weighed) and len(dataset.meta) == 0:
             raise ConfigError("data.meta", 0, f"a share above 0: {recipe.name} needs a meta split")
+        if needs.one_label and dataset.augment.mixup:
+            allowed = f"0: {recipe.name} needs pictures of one class"
+            raise ConfigError("data.augment.mixup", dataset.augment.mixup, allowed)
 
 
 def require_open(recipes: Iterable[Recipe], teachers: Mapping[str, Teacher], student: Collection[str]) -> None:

@@ -121,7 +121,7 @@ def asked(
         "code": CODE,
         "graph": architecture.fingerprint,
         "data": dataset.fingerprint,
-        "augment": dataset.augment.__dict__,
+        "augment": dataset.augment.unmixed.about,  # teachers learn from unmixed views: all studies share them
         "optim": dataclasses.asdict(optim),
         "method": repr(method),
         "parents": [parent.key for parent in parents],

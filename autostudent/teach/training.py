@@ -72,7 +72,7 @@ def train(
         student=lambda s: build(architecture, s, dataset.mean, dataset.std),
         method=method,
         sources=sources,
-        bank=ViewBank(part.x, optim.epochs, seed, dataset.augment),
+        bank=ViewBank(part.x, optim.epochs, seed, dataset.augment.unmixed),
         labels=part.y,
         classes=len(dataset.classes),
         optim=optim,

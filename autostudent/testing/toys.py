@@ -76,6 +76,9 @@ class ToyBank:
     def plain(self, device: torch.device | str = "cpu") -> Tensor:
         return self.x.to(device)
 
+    def mixing(self, number: int, device: torch.device | str = "cpu") -> None:
+        return None
+
 
 def toy_data(samples: int = 48, classes: int = 3, seed: int = 0) -> tuple[Tensor, Tensor]:
     """Pictures ``(N, 1, 6, 6)`` uint8 whose brightness pattern depends on the label, and labels ``(N,)``."""

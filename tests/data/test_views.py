@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import torch
 
-from autostudent.data import views
+from autostudent.data import pixels
 from autostudent.data.views import Augment, ViewBank, images
 from autostudent.errors import ConfigError
 
@@ -101,7 +101,7 @@ def slowly(x, augment, seed, number):
 @pytest.mark.parametrize("chunk", [1, 900, 1 << 20])  # bytes: a picture at a time, a few with a rest, all at once
 def test_views_are_golden(shape, augment, chunk, monkeypatch):
     """Every stored knowledge depends on these pixels: a view may never change without a new `CODE`."""
-    monkeypatch.setattr(views, "CHUNK_BYTES", chunk)
+    monkeypatch.setattr(pixels, "CHUNK_BYTES", chunk)
     x = pictures(13, shape)
     assert torch.equal(ViewBank(x, 3, 11, augment).view(2), slowly(x, augment, 11, 2))
 
@@ -126,7 +126,7 @@ def test_the_pictures_are_put_on_a_device_once():
 
 @pytest.mark.gpu
 def test_an_accelerator_makes_the_same_bytes(monkeypatch):
-    monkeypatch.setattr(views, "ACCELERATOR_CHUNK_BYTES", 100_000)
+    monkeypatch.setattr(pixels, "ACCELERATOR_CHUNK_BYTES", 100_000)
     for shape, augment in (((1, 28, 28), Augment(2, False)), ((3, 32, 32), Augment(4, True))):
         bank = ViewBank(pictures(301, shape), 3, 11, augment)
         assert torch.equal(bank.view(2, "cuda").cpu(), bank.view(2))

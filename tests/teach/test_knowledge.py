@@ -187,6 +187,18 @@ def test_stored_answers_are_read_and_others_asked_for(teacher, bank, tmp_path):
     )
 
 
+def test_mixed_views_are_known_like_others(digits, teacher, bank, tmp_path):
+    blended = ViewBank(digits.train.x, 4, 0, Augment(1, True, 0.4), digits.meta)
+    assets = Assets(tmp_path)
+    source = stored(teacher, Knowledge.ensure(assets, teacher, blended, form=Form("float32")))
+    batch = batch_of(blended, 3, torch.tensor([5, 0, 17]))
+    assert torch.allclose(source.outputs(batch, ()).logits, live(teacher).outputs(batch, ()).logits, atol=1e-4)
+    unmixed = live(teacher).outputs(batch_of(bank, 3, batch.index), ()).logits
+    assert not torch.allclose(source.outputs(batch, ()).logits, unmixed, atol=1e-2)
+    with pytest.raises(AssetError, match="no knowledge"):
+        Knowledge.open(assets, teacher.key, bank, Form("float32"))
+
+
 def test_a_changed_data_set_is_another_bank(digits, teacher, bank, tmp_path):
     assets = Assets(tmp_path)
     Knowledge.ensure(assets, teacher, bank)

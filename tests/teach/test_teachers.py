@@ -54,6 +54,8 @@ def test_another_recipe_seed_or_data_is_another_teacher(digits, shared, teacher,
         resolve("main", SMALL, load({"name": "digits", "limit": 300, "augment": {"flip": True}}), assets).key,
     }
     assert len(keys) == 6
+    mixed = load({"name": "digits", "limit": 300, "augment": {"mixup": 0.4}})
+    assert resolve("main", SMALL, mixed, shared).key == teacher.key  # teachers learn from unmixed views
 
 
 def test_it_travels_by_its_key(digits, shared, teacher):

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from autostudent.distill.method import Paper, Wrapper, hp, require_one_teacher
-from autostudent.distill.types import Output, Spec, State, View
+from autostudent.distill.types import Needs, Output, Spec, State, View
 
 
 @dataclass(frozen=True)
@@ -40,6 +40,9 @@ class TeacherSweetSpot(Wrapper):
     def __post_init__(self) -> None:
         super().__post_init__()
         require_one_teacher("teacher_sweet_spot", self.inner)
+
+    def own_needs(self) -> Needs:
+        return Needs(teachers=(0, None), one_label=self.permute)  # of two labels it would shuffle one away
 
     def own_state(self, spec: Spec) -> State:
         state = State()
