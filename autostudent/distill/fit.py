@@ -42,7 +42,8 @@ class Fit:
         self.step = 0
         self.stage_number = -1
         self.seconds: dict[str, float] = {"student": 0.0, "private": 0.0}
-        self._watch = Stopwatch()
+        self._watch = Stopwatch(job.device)
+        self._watches: list[Stopwatch] = []  # of the steps whose seconds are not in the ledger yet
         self.networks: dict[str, nn.Module] = {}
         self.states: dict[str, State] = {}
         self.optimizers: dict[str, SGD] = {}
@@ -206,7 +207,8 @@ class Fit:
     def _train_step(self, batch: Batch) -> Tensor:
         """One step of all roles; returns the student's objective, not yet read from the device."""
         batch = self.job.method.transform(batch, generator(self.job.seed, "transform", self.step))
-        roles, joint, self._watch = self.stage.roles, self.stage.order == "joint", Stopwatch()
+        roles, joint = self.stage.roles, self.stage.order == "joint"
+        self._watch = Stopwatch(self.job.device, (role.name for role in roles))
         outputs: dict[str, Output] = {}
         reported = torch.zeros(())
         for role in roles:
@@ -234,8 +236,8 @@ class Fit:
                 self._update([role])
                 reported = loss.detach() if role.name == "student" else reported
                 self._watch.lap(role.name)
-        for column, spent in self._watch.columns(role.name for role in roles).items():
-            self.seconds[column] += spent
+        self._watch.stop()
+        self._watches.append(self._watch)
         self.step += 1
         return reported
 
@@ -255,12 +257,14 @@ class Fit:
             method = self._method(role)
             if not self._adapt_due(method):
                 continue
-            started = time.perf_counter()
+            watch, self._watch = Stopwatch(self.job.device), Stopwatch(self.job.device)
             network = self.networks[role.name].eval()
             with torch.no_grad():
                 method.adapt(self._probe(role), self.states[role.name])
             network.train()
-            self.seconds["private"] += time.perf_counter() - started
+            watch.lap("adapt")
+            watch.stop()
+            self._watches.append(watch)
 
     def _probe(self, role: Role) -> Probe:
         taps = (*self._method(role).needs.taps, "penultimate")
@@ -303,19 +307,28 @@ class Fit:
         while self.epoch < until_epoch:
             if self.epoch == self.stage_ends[self.stage_number]:
                 self._enter(self.stage_number + 1)
-            losses, started = [], time.perf_counter()
+            losses: list[Tensor] = []
+            started = time.perf_counter()
             for batch in self._batches(self.epoch):
-                self.seconds["student"] += time.perf_counter() - started  # making the batch
+                if self.job.device.type == "cpu" or not losses:  # a GPU is still busy with the step before
+                    self.seconds["student"] += time.perf_counter() - started  # making the batch
                 self._adapt()
                 losses.append(self._train_step(batch))
                 started = time.perf_counter()
             loss = float(torch.stack(losses).mean())  # waits here, and only here, for an accelerator
-            self.seconds["student"] += time.perf_counter() - started
+            self._settle()
             if loss != loss or abs(loss) == float("inf"):
                 raise Diverged(f"the loss is {loss} in epoch {self.epoch + 1}")
             self.epoch += 1
             if on_epoch is not None:
                 on_epoch(self.epoch)
+
+    def _settle(self) -> None:
+        """Puts the seconds of finished steps into the ledger."""
+        for watch in self._watches:
+            for column, spent in watch.columns().items():
+                self.seconds[column] += spent
+        self._watches.clear()
 
     def annealed(self) -> nn.Module:
         """The student as a rung scores it, in eval mode: a copy whose learning rate fell to zero over a few steps.
