@@ -14,8 +14,15 @@ def citation(method: type) -> str:
 
 
 def citations(labels: Iterable[str]) -> list[str]:
-    """One text for each paper behind recipe labels such as ``takd`` or ``ctkd(kd)``, sorted by method."""
-    from autostudent.distill.methods import METHODS
+    """One text for each paper behind recipe labels such as ``takd`` or ``ctkd(kd)``, sorted by method.
 
-    ids = {part for label in labels for part in label.replace("(", " ").replace(")", " ").replace("+", " ").split()}
+    A label that ends in who teaches stands for plain distillation by it: ``takd`` cites ``kd`` too.
+    """
+    from autostudent.distill.methods import METHODS
+    from autostudent.distill.recipe import QUIET
+
+    ids: set[str] = set()
+    for label in labels:
+        parts = label.replace("(", " ").replace(")", " ").replace("+", " ").split()
+        ids |= {*parts, *(("kd",) if parts and parts[-1] in QUIET else ())}
     return list(dict.fromkeys(citation(METHODS[name]) for name in sorted(ids) if name in METHODS and name != "none"))

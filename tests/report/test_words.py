@@ -2,6 +2,7 @@
 
 import pytest
 
+from autostudent.report.cite import citations
 from autostudent.report.tables import points
 from autostudent.report.words import count, duration, effort, percent, size, taught_by, times
 
@@ -50,3 +51,19 @@ def test_effort_is_told_as_shares() -> None:
 
 def test_a_difference_that_rounds_to_nothing_has_no_minus() -> None:
     assert [points(value) for value in (-0.0004, 0.0004, -0.006, 0.012)] == ["+0.0", "+0.0", "−0.6", "+1.2"]
+
+
+@pytest.mark.parametrize(
+    ("label", "papers"),
+    [
+        ("takd", {"1902.03393", "1503.02531"}),
+        ("takd(dkd)", {"1902.03393", "2203.08679"}),
+        ("ctkd(ces_kd)", {"2211.16231", "2209.07606", "1503.02531"}),
+        ("none", set()),
+    ],
+)
+def test_a_label_cites_its_parts_and_the_loss_that_it_does_not_say(label: str, papers: set[str]) -> None:
+    found = citations([label])
+
+    assert len(found) == len(papers)
+    assert all(any(f"arXiv {paper}" in text for text in found) for paper in papers)
