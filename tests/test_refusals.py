@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from autostudent.assets import Assets
 from autostudent.data.datasets import load
@@ -72,6 +73,9 @@ def test_methods_that_look_inside_are_refused_where_a_teacher_or_a_student_is_cl
     bridge = read_recipe({"kd.loss": "sokd"}, roster)
     closed = dataclasses.replace(open_one, info=dataclasses.replace(open_one.info, taps={}))
     narrow = dataclasses.replace(open_one, info=dataclasses.replace(open_one.info, width=7))
+    foreign = dataclasses.replace(open_one, module=torch.nn.Flatten())  # taps and a head, but no layers to copy
+    blocks = {"penultimate": open_one.info.taps["penultimate"]}
+    flat = dataclasses.replace(open_one, info=dataclasses.replace(open_one.info, taps=blocks))
     stages = ["stage1", "stage2", "stage3"]
 
     require_open([maps, bridge], {"main": open_one, "other": open_one}, stages)
@@ -79,6 +83,8 @@ def test_methods_that_look_inside_are_refused_where_a_teacher_or_a_student_is_cl
     for recipe, teachers, taps, message in (
         (maps, {"main": open_one, "other": closed}, stages, r"teachers\.other: got 'no stage3'.*ca_mkd look inside"),
         (bridge, {"main": closed}, stages, r"teachers\.main: got 'no linear head'.*sokd look inside"),
+        (bridge, {"main": foreign}, stages, r"teachers\.main: got 'no cut at stage2'.*sokd copies"),
+        (bridge, {"main": flat}, stages, r"teachers\.main: got 'no stages'.*sokd can copy"),
         (maps, {"main": open_one, "other": narrow}, stages, "16 channels at stage3.*expected 7"),
         (maps, {"main": open_one, "other": open_one}, stages[:2], "no stage3.*students that let ca_mkd"),
     ):

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any
+
+import torch
 
 from autostudent.assets import Assets
 from autostudent.data.datasets import Dataset
 from autostudent.distill.recipe import Recipe
+from autostudent.distill.types import NetworkInfo, Spec, TopOf
 from autostudent.errors import ConfigError
 from autostudent.settings import LadderSettings, Roster
 from autostudent.teach.derived import Facts
@@ -106,6 +109,25 @@ def require_open(recipes: Iterable[Recipe], teachers: Mapping[str, Teacher], stu
                     given,
                     f"{info.width}, what its head takes: {recipe.name} applies the head there",
                 )
+
+        require_cuts(recipe, [teachers[name] for name in recipe.teachers], student)
+
+
+def require_cuts(recipe: Recipe, teachers: Sequence[Teacher], student: Collection[str]) -> None:
+    """Raises `ConfigError` when the recipe trains the upper layers of a teacher that cannot be cut there."""
+    infos = tuple(teacher.info for teacher in teachers)
+    classes = infos[0].classes
+    own = NetworkInfo("student", classes, 0, 0, dict.fromkeys(student, (0, 0)))
+    stages = recipe.method.plan(Spec(own, infos, classes, 0, 0)).stages
+    for model in (role.model for stage in stages for role in stage.roles):
+        if isinstance(model, TopOf):
+            teacher = teachers[model.teacher]
+            try:
+                with torch.random.fork_rng(devices=[]):
+                    teacher.module.top(model.tap)  # type: ignore[operator]
+            except (AttributeError, ConfigError):
+                wanted = f"a network of this package that can be cut there: {recipe.name} copies the layers above"
+                raise ConfigError(f"teachers.{teacher.name}", f"no cut at {model.tap}", wanted) from None
 
 
 def shared_costs(teachers: Mapping[str, Teacher], looks: Mapping[str, float]) -> dict[str, dict[str, Any]]:

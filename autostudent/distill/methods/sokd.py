@@ -9,6 +9,7 @@ from torch import Tensor
 from autostudent.distill import losses
 from autostudent.distill.method import Method, Paper, hp
 from autostudent.distill.types import Needs, NetworkInfo, Plan, Role, Spec, Stage, State, TopOf, View
+from autostudent.errors import ConfigError
 
 PAPER = Paper(
     "Semi-Online Knowledge Distillation",
@@ -90,4 +91,6 @@ class SOKD(Method):
 def trunk_tap(teacher: NetworkInfo, cut: int) -> str:
     """The stage whose output feeds a bridge of ``cut`` stages; the first stage where the teacher has no more."""
     stages = sorted((tap for tap in teacher.taps if tap.startswith("stage")), key=lambda tap: int(tap[5:]))
+    if not stages:
+        raise ConfigError(f"teachers.{teacher.name}", "no stages", "a teacher whose last stages sokd can copy")
     return stages[max(len(stages) - 1 - cut, 0)]
