@@ -53,6 +53,31 @@ class TestVariants(MethodSuite):
         return VARIANTS[request.param]
 
 
+ONE_VOICE = {"kd", "dkd", "nkd", "dist", "continuation_kd", "amal"}
+LOSSES = {name for name, cls in METHODS.items() if not issubclass(cls, Wrapper)}
+TAKEN = {
+    "takd": ONE_VOICE | {"bd_kd", "sokd"},
+    "ces_kd": ONE_VOICE,
+    "ta_ensemble": ONE_VOICE,
+    "teacher_sweet_spot": ONE_VOICE,
+    "ctkd": LOSSES - {"none", "tf_nkd", "continuation_kd"},
+    "eskd": LOSSES,
+}
+
+
+@pytest.mark.parametrize("wrapper", TAKEN)
+def test_every_wrapper_takes_the_losses_that_it_can_change_and_no_others(wrapper: str) -> None:
+    taken = set()
+    for name in LOSSES:
+        try:
+            METHODS[wrapper](inner=METHODS[name]())
+        except ConfigError:
+            continue
+        taken.add(name)
+
+    assert taken == TAKEN[wrapper]
+
+
 def test_ids_are_found_both_ways_and_unknown_ones_get_a_suggestion() -> None:
     for name, cls in METHODS.items():
         made = cls(inner=KD()) if issubclass(cls, Wrapper) else cls()

@@ -50,8 +50,9 @@ class CAMKD(Method):
     to its channels, h_m = ReLU(BN(1x1 conv)); v_m follow from the teacher's own frozen head on h_m's mean over space.
 
     Note: the 1 / M is the official code's, the paper has none. Every teacher gets the student's original map, not the
-    one resized for the teacher before. Gradient flows through v, as officially, unless ``detach``. A map's pooled mean
-    must be what the teacher's head takes.
+    one resized for the teacher before. The intermediate part is off unless asked for (the paper's weight is 50): it
+    looks into teachers, and fits only heads that take a map's mean. Gradient flows through v, as officially, unless
+    ``detach``.
     """
 
     paper = Paper(
@@ -60,7 +61,7 @@ class CAMKD(Method):
         2022,
         arxiv="2201.00007",
         venue="ICASSP",
-        note="1 / M as in the official code; maps are resized from the original",
+        note="1 / M as in the official code; maps resized from the original; the intermediate part off by default",
     )
     temperature: float = hp(4.0, low=1.0, high=20.0, log=True, doc="softens both distributions")
     weight: float = hp(1.0, low=0.25, high=4.0, log=True, doc="of the teachers against the labels")
