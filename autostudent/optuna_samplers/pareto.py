@@ -164,17 +164,9 @@ class ParetoSampler(BaseSampler):
         return describe
 
     def _known(self, problem: Problem, space: StudySpace, trial: FrozenTrial) -> Trial | None:
-        """An Optuna trial as a record; None when it was never complete or is out of the newest ranges."""
+        """An Optuna trial as a record; None when its parameters are not all known or out of the newest ranges."""
         state = trial.state
-        if state in (OptunaState.RUNNING, OptunaState.FAIL, OptunaState.PRUNED) and PROPOSED in trial.system_attrs:
-            config = json.loads(trial.system_attrs[PROPOSED])
-            if any(name not in space.columns for name in config):
-                return None
-        elif state is OptunaState.COMPLETE:
-            config = space.config(trial.params)
-        else:
-            return None
-        if config is None:
+        if state is OptunaState.WAITING or (config := _config(space, trial)) is None:
             return None
         candidate = Candidate(config, 0)
         described = self._proposer.catalogue(problem).describe(candidate)
@@ -184,6 +176,21 @@ class ParetoSampler(BaseSampler):
             return new
         told = {str(i): value for i, value in enumerate(trial.values) if math.isfinite(value)}
         return replace(new, costs={**described.costs, **told}, results=(Result(1, told, order=trial.number),))
+
+
+def _config(space: StudySpace, trial: FrozenTrial) -> dict[str, Any] | None:
+    """What a trial tries: the parameters it has, where these are not all yet with what was proposed for it.
+
+    A trial that its user enqueued has other parameters than were proposed.
+    """
+    config = space.config(trial.params)
+    if config is None or trial.state is OptunaState.COMPLETE or space.complete(config):
+        return config
+    proposed = json.loads(trial.system_attrs.get(PROPOSED, "{}"))
+    if any(name not in space.columns for name in proposed):
+        return None
+    config = {**proposed, **config}
+    return config if space.complete(config) else None
 
 
 _STATES = {

@@ -43,6 +43,10 @@ class StudySpace(ABC):
     def mutate(self, config: Config, rng: np.random.Generator, names: Sequence[str]) -> dict[str, Value]:
         """The configuration with one of ``names`` changed, complete again."""
 
+    @abstractmethod
+    def complete(self, config: Config) -> bool:
+        """Whether the configuration has exactly the parameters of one branch."""
+
     def check(self, config: Config) -> None:
         """Raises KeyError for an unknown name."""
         for name in config:
@@ -97,6 +101,9 @@ class BranchSpace(StudySpace):
         moved = self._draw(branch, name, rng) if allowed else self.columns[name].domain.move(config[name], rng)
         return {**config, name: moved}
 
+    def complete(self, config: Config) -> bool:
+        return tuple(name for name in self.columns if name in config) in self.branches
+
     def _draw(self, branch: tuple[str, ...], name: str, rng: np.random.Generator) -> Value:
         allowed = self._allowed.get((branch, name))
         return allowed[int(rng.integers(len(allowed)))] if allowed else self.columns[name].domain.sample(rng)
@@ -137,6 +144,9 @@ class DefinedSpace(StudySpace):
     def mutate(self, config: Config, rng: np.random.Generator, names: Sequence[str]) -> dict[str, Value]:
         name = names[int(rng.integers(len(names)))]
         return self._replay({**config, name: self.columns[name].domain.move(config[name], rng)}, rng)
+
+    def complete(self, config: Config) -> bool:
+        return self._replay(config, np.random.default_rng(0)) == dict(config)
 
     def _replay(self, wanted: Config, rng: np.random.Generator) -> dict[str, Value]:
         trial = Replay(wanted, rng)

@@ -130,6 +130,57 @@ def test_running_failed_and_pruned_trials_are_respected() -> None:
     assert sum(trial.state is TrialState.RUNNING for trial in study.trials) == 4
 
 
+def test_what_was_drawn_or_enqueued_and_did_not_finish_is_not_tried_again() -> None:
+    """Nine combinations in all: four are told, three fail or run without ever having been proposed, two are left."""
+
+    def suggest(trial: optuna.Trial) -> tuple[str, str]:
+        return trial.suggest_categorical("a", ["x", "y", "z"]), trial.suggest_categorical("b", ["x", "y", "z"])
+
+    study = study_of(ParetoSampler(costs=lambda p: [None, ord(p["a"])], seed=0, startup=4, **SMALL))
+    queue = [(a, b) for a in "xyz" for b in "xyz"]
+    for number, (a, b) in enumerate(queue[:7]):
+        study.enqueue_trial({"a": a, "b": b})
+        trial = study.ask()
+        assert suggest(trial) == (a, b)
+        if number < 4:
+            study.tell(trial, [number, ord(a)])
+        elif number < 6:
+            study.tell(trial, state=TrialState.FAIL)
+    assert {suggest(study.ask()), suggest(study.ask())} == {("z", "y"), ("z", "z")}
+
+
+def test_a_told_value_replaces_the_cost() -> None:
+    sampler = ParetoSampler(costs=costs, define=define, seed=8, **SMALL)
+    study = study_of(sampler)
+    study.optimize(lambda trial: (define(trial)["width"] / 128, 7.0), n_trials=5)
+    assert sampler._problem is not None
+    assert sampler._space is not None
+    for trial in study.trials:
+        known = sampler._known(sampler._problem, sampler._space, trial)
+        assert known is not None
+        assert (known.costs["1"], known.values["1"]) == (7.0, 7.0) != (size(trial.params), 7.0)
+
+
+def test_the_newest_ranges_count() -> None:
+    """A range that a user narrows after eight trials: costs are asked and students proposed within it only."""
+    seen: list[int] = []
+
+    def watch(params: dict[str, Any]) -> list[float | None]:
+        seen.append(params["width"])
+        return [None, params["width"]]
+
+    def narrowing(trial: optuna.Trial) -> tuple[float, float]:
+        width = trial.suggest_int("width", 8, 128 if trial.number < 8 else 40)
+        return 1.0 / width, width
+
+    study = study_of(ParetoSampler(costs=watch, seed=9, startup=6, **SMALL))
+    study.optimize(narrowing, n_trials=9)
+    seen.clear()
+    study.optimize(narrowing, n_trials=5)
+    assert seen
+    assert max(seen) <= 40
+
+
 def test_same_record_same_next_trial() -> None:
     def next_of(study: optuna.Study) -> dict[str, Any]:
         trial = study.ask()
