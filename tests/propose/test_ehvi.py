@@ -5,7 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from botorch.acquisition.multi_objective.logei import qLogExpectedHypervolumeImprovement
+from botorch.acquisition.multi_objective.logei import (
+    qLogExpectedHypervolumeImprovement,
+    qLogNoisyExpectedHypervolumeImprovement,
+)
 from botorch.acquisition.multi_objective.objective import GenericMCMultiOutputObjective
 from botorch.models import SingleTaskGP
 from botorch.sampling.normal import SobolQMCNormalSampler
@@ -70,22 +73,33 @@ def test_an_empty_front_and_a_point_beyond_the_reference() -> None:
     assert found[1] == 0.0
 
 
-def test_agrees_with_botorch() -> None:
-    """BoTorch's qLogEHVI samples the same model; the exact cost is read from the candidate's second coordinate."""
-    rng = np.random.default_rng(1)
-    front, reference = rng.random((5, 2)), np.ones(2)
-    x = torch.from_numpy(rng.random((8, 2)))
-    model = SingleTaskGP(x, x[:, :1].sin() - 1.5, torch.full((8, 1), 1e-2, dtype=torch.double), outcome_transform=None)
-    new = torch.tensor([[0.9, 0.3], [0.2, 0.6]], dtype=torch.double)
-    posterior = model.posterior(new)
+def outcomes(z: torch.Tensor, X: torch.Tensor | None = None) -> torch.Tensor:
+    """What BoTorch maximises: the loss is modelled, the exact cost is the second coordinate of a candidate."""
+    assert X is not None
+    loss = z[..., 0].sigmoid() * (1 + 2 * SOFTENING) - SOFTENING
+    return torch.stack([-loss, -X[..., 1].expand_as(loss)], dim=-1)
+
+
+def normal_model(noise: float) -> tuple[SingleTaskGP, torch.Tensor]:
+    """A model of warped losses at eight places, and the places."""
+    x = torch.from_numpy(np.random.default_rng(1).random((8, 2)))
+    variance = torch.full((8, 1), noise, dtype=torch.double)
+    return SingleTaskGP(x, x[:, :1].sin() - 1.5, variance, outcome_transform=None), x
+
+
+def predicted(model: SingleTaskGP, x: torch.Tensor) -> list[Axis]:
+    posterior = model.posterior(x)
     mean, sd = posterior.mean[:, 0].detach().numpy(), posterior.variance[:, 0].detach().sqrt().numpy()
-    ours = expected_improvement(front, reference, [Modelled(mean, sd, RATE), Known(new[:, 1].numpy())])
+    return [Modelled(mean, sd, RATE), Known(x[:, 1].numpy())]
 
-    def outcomes(z: torch.Tensor, X: torch.Tensor | None = None) -> torch.Tensor:
-        assert X is not None
-        loss = z[..., 0].sigmoid() * (1 + 2 * SOFTENING) - SOFTENING
-        return torch.stack([-loss, -X[..., 1].expand_as(loss)], dim=-1)
 
+NEW = torch.tensor([[0.9, 0.3], [0.2, 0.6], [0.1, 0.05]], dtype=torch.double)
+
+
+def test_agrees_with_botorch() -> None:
+    model, _ = normal_model(1e-2)
+    front, reference = np.random.default_rng(1).random((5, 2)), np.ones(2)
+    ours = expected_improvement(front, reference, predicted(model, NEW))
     acquisition = qLogExpectedHypervolumeImprovement(
         model,
         -torch.from_numpy(reference),
@@ -93,8 +107,23 @@ def test_agrees_with_botorch() -> None:
         sampler=SobolQMCNormalSampler(torch.Size([512]), seed=0),
         objective=GenericMCMultiOutputObjective(outcomes),
     )
-    theirs = acquisition(new[:, None, :]).exp().detach().numpy()
-    assert ours == pytest.approx(theirs, rel=0.03)
+    assert ours == pytest.approx(acquisition(NEW[:, None, :]).exp().detach().numpy(), rel=0.03)
+
+
+def test_agrees_with_botorchs_noisy_acquisition() -> None:
+    """Without noise the front that qLogNEHVI samples is the measured one."""
+    model, x = normal_model(1e-6)
+    front = np.column_stack([RATE.to_loss(x[:, 0].sin().numpy() - 1.5), x[:, 1].numpy()])
+    ours = expected_improvement(front, np.ones(2), predicted(model, NEW))
+    acquisition = qLogNoisyExpectedHypervolumeImprovement(
+        model,
+        -torch.ones(2, dtype=torch.double),
+        x,
+        sampler=SobolQMCNormalSampler(torch.Size([512]), seed=0),
+        objective=GenericMCMultiOutputObjective(outcomes),
+    )
+    assert ours == pytest.approx(acquisition(NEW[:, None, :]).exp().detach().numpy(), rel=0.05, abs=1e-6)
+    assert ours[2] > 0.01
 
 
 def test_a_look_is_worth_more_than_the_blind_purchase_and_never_less_than_nothing() -> None:
