@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -34,7 +34,7 @@ from autostudent.teach.catalogue import make_facts, make_teachers, require_data,
 from autostudent.teach.forms import Form
 from autostudent.teach.knowledge import Knowledge
 from autostudent.teach.teacher import Teacher
-from autostudent.trial import TrialSetup, TrialWorker, bank_of, one_thread
+from autostudent.trial import TrialSetup, TrialWorker, bank_of, one_thread, warm_up
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -238,28 +238,35 @@ class Study:
 
     def run(self, progress: Progress = silent) -> Study:
         """Searches until the budget is spent; called again after a crash, it goes on where it was."""
-        with self.runner() as runner, self.open_store() as store:
-            for line in store.repaired:
-                progress(Event("resume", line))
-            prepared = self.prepare(runner, progress)
-            require_same_teachers(store, prepared)
-            store.describe(self.provenance(prepared))
-            self.remember_teachers(store, prepared)
-            driver = StudyDriver(
-                problem=prepared.problem,
-                proposer=make_proposer(self.settings.search.proposer, **self.settings.search.options),
-                store=store,
-                assets=self.assets,
-                catalogue=prepared.catalogue,
-                label=lambda candidate: self.label(candidate),
-                retention=self.settings.retention,
-                progress=progress,
-                workers=self.settings.run.workers,
-            )
-            setup = prepared.setup
-            runner.run(driver, lambda: TrialWorker(setup))
-            driver.end()
+        with self.runner() as runner:
+            load = partial(warm_up, dict(self.settings.data))
+            runner.warm(load)  # workers take seconds to start, in which the store is opened and teachers are found
+            with self.open_store() as store:
+                for line in store.repaired:
+                    progress(Event("resume", line))
+                prepared = self.prepare(runner, progress)
+                runner.warm(load)  # again, where knowledge was made
+                driver, setup = self.driver(store, prepared, progress), prepared.setup
+                runner.run(driver, lambda: TrialWorker(setup))
+                driver.end()
         return self
+
+    def driver(self, store: Store, prepared: Preparation, progress: Progress) -> StudyDriver:
+        """Who asks, hands out and remembers; what was prepared is written beside the students first."""
+        require_same_teachers(store, prepared)
+        store.describe(self.provenance(prepared))
+        self.remember_teachers(store, prepared)
+        return StudyDriver(
+            problem=prepared.problem,
+            proposer=make_proposer(self.settings.search.proposer, **self.settings.search.options),
+            store=store,
+            assets=self.assets,
+            catalogue=prepared.catalogue,
+            label=lambda candidate: self.label(candidate),
+            retention=self.settings.retention,
+            progress=progress,
+            workers=self.settings.run.workers,
+        )
 
     def open_store(self) -> Store:
         """The study's store as its one driver."""

@@ -124,6 +124,17 @@ def training_seed(candidate: Candidate, replicate: int) -> int:
     return derive_seed(candidate.key, replicate)
 
 
+_early: list[datasets.Dataset] = []  # read by `warm_up`
+
+
+def warm_up(data: Mapping[str, object]) -> None:
+    """Reads a study's data in a process that will be one of its workers, which takes it from here.
+
+    Most of what a worker waits for in its first seconds is imported with this module and by reading the data.
+    """
+    _early.append(datasets.load(data))
+
+
 class TrialWorker:
     """Runs segments in one process, with everything that they share loaded once."""
 
@@ -137,7 +148,8 @@ class TrialWorker:
     @cached_property
     def dataset(self) -> datasets.Dataset:
         """The study's data; refused when it is no longer what the study was begun with."""
-        dataset = datasets.load(self.setup.data)
+        early = (dataset for dataset in _early if dataset.spec == self.setup.data)
+        dataset = next(early, None) or datasets.load(self.setup.data)
         if dataset.fingerprint != self.setup.fingerprint:
             raise DataError(f"{dataset.name}: the data changed since the study was prepared; restore it or begin anew")
         return dataset

@@ -18,7 +18,6 @@ from pathlib import Path
 
 import torch
 from torch import Tensor, nn
-from torch.utils.benchmark import Timer
 
 from autostudent.assets import Assets
 from autostudent.build.network import build
@@ -60,6 +59,8 @@ def measure_latency(module: nn.Module, x: Tensor, threads: int = 1, seconds: flo
     module.eval()
     try:
         with torch.inference_mode():
+            from torch.utils.benchmark import Timer  # loads setuptools, half a second that most workers never need
+
             timer = Timer("module(x)", globals={"module": module, "x": x}, num_threads=threads)
             timer.timeit(WARM_UP)
             found = timer.adaptive_autorange(STEADY, min_run_time=seconds / 10, max_run_time=seconds)

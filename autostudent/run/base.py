@@ -98,6 +98,14 @@ class Runner(ABC):
     def map(self, function: Callable[[T], R], items: Iterable[T]) -> list[R]:
         """``[function(item) for item in items]``, possibly side by side; results in order, exceptions as they are."""
 
+    def warm(self, prepare: Callable[[], object]) -> None:
+        """Says within the ``with`` block that a study will come: processes may start, and call ``prepare`` to load.
+
+        ``prepare`` must pickle. It only saves time: what goes wrong in it is ignored, and nothing rests on its being
+        called. `map` and the end of the block undo it; it may be said again.
+        """
+        return None
+
     def __enter__(self) -> Self:
         return self
 

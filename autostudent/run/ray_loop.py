@@ -16,6 +16,7 @@ from typing import Any
 
 import ray
 from ray import tune
+from ray.air.execution import FixedResourceManager
 from ray.tune.schedulers import FIFOScheduler
 from ray.tune.search import Searcher
 
@@ -29,19 +30,27 @@ class Stopped(Exception):
 
 
 class StudyThread:
-    """Talks to the driver in a thread of its own: results go in, segments to run come out, in order."""
+    """Talks to the driver in a thread of its own: results go in, segments to run come out, in order.
 
-    def __init__(self, driver: Driver, workers: int) -> None:
-        self.feed = Feed(driver, 2 * workers)  # one that runs and one that waits for every worker
+    Before `start` there is no study yet: nothing comes out, and what is awaited does not come.
+    """
+
+    def __init__(self, workers: int) -> None:
+        self.workers = workers
         self.error: BaseException | None = None
         self.over = False
+        self.make_worker: Any = None  # a Ray object, for every worker process before its first segment
         self._ready: deque[Segment] = deque()
         self._returned: SimpleQueue[tuple[Segment, Result] | None] = SimpleQueue()
         self._closing = False
         self._changed = threading.Condition()
-        self._thread = threading.Thread(target=self._talk, name="study", daemon=True)
+        self._thread: threading.Thread | None = None
 
-    def start(self) -> None:
+    def start(self, driver: Driver, make_worker: Any) -> None:
+        """The study begins."""
+        self.make_worker = make_worker
+        self.feed = Feed(driver, 2 * self.workers)  # one that runs and one that waits for every worker
+        self._thread = threading.Thread(target=self._talk, name="study", daemon=True)
         self._thread.start()
 
     def give(self, segment: Segment, result: Result) -> None:
@@ -68,7 +77,10 @@ class StudyThread:
         """Lets results that have arrived be committed, asks for nothing more, and waits for the thread."""
         self._closing = True
         self._returned.put(None)
-        self._thread.join()
+        if self._thread is None:
+            self._end()
+        else:
+            self._thread.join()
 
     def _talk(self) -> None:
         try:
@@ -77,6 +89,9 @@ class StudyThread:
                 self._offer(self.feed.commit(*item, refill=not self._closing))
         except BaseException as error:  # raised again in the caller's thread
             self.error = error
+        self._end()
+
+    def _end(self) -> None:
         with self._changed:
             self.over = True
             self._changed.notify_all()
@@ -88,7 +103,10 @@ class StudyThread:
 
 
 class SegmentSearcher(Searcher):
-    """Hands the study's segments to Tune, never more than there are workers, and Tune's results to the study."""
+    """Hands the study's segments to Tune, never more than there are workers, and Tune's results to the study.
+
+    Where the plan says how to prepare a worker, the first trials, one for each, do only that.
+    """
 
     def __init__(
         self, study: StudyThread, plan: Plan, workers: int, segments: int, interrupted: Callable[[], bool]
@@ -99,15 +117,22 @@ class SegmentSearcher(Searcher):
         self.workers = workers
         self.interrupted = interrupted
         self.running: dict[str, Segment] = {}
+        self.warming: set[str] = set()
         self.left = segments
+        self._cold = workers if plan.prepare is not None else 0
 
     def suggest(self, trial_id: str) -> Any:
         """Called by Tune in every turn of its loop for as long as it gets trials."""
         if self.left == 0:
             return Searcher.FINISHED
-        if len(self.running) == self.workers:
+        if len(self.running) + len(self.warming) == self.workers:
             return None
-        while not self.running and not self.study.wait(0.2):  # nothing runs: Tune has nothing else to do
+        if self._cold:
+            self._cold -= 1
+            self.warming.add(trial_id)
+            return {"segment": None}
+        # While nothing runs Tune has nothing else to do.
+        while not self.running and not self.warming and not self.study.wait(0.2):
             if self.study.over or self.interrupted():
                 return Searcher.FINISHED
         segment = self.study.take()
@@ -119,13 +144,16 @@ class SegmentSearcher(Searcher):
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
         """Called by Tune when a segment has reported; what became of a lost one is for `Watcher.on_trial_error`."""
-        if result is not None and not error:
+        if trial_id in self.warming:  # nothing is lost with a process that died of it
+            self.warming.remove(trial_id)
+        elif result is not None and not error:
             self.study.give(self.running.pop(trial_id), result_of(result))
 
     def lost(self, trial_id: str, error: str, seconds: float) -> None:
-        """A worker died in the segment of this trial, ``seconds`` after it began."""
-        segment = self.running.pop(trial_id)
-        self.study.give(segment, lost_result(segment, self.plan, error, seconds))
+        """A worker died in the segment of this trial, if it had one, ``seconds`` after it began."""
+        segment = self.running.pop(trial_id, None)
+        if segment is not None:
+            self.study.give(segment, lost_result(segment, self.plan, error, seconds))
 
     def save(self, checkpoint_path: str) -> None:
         """Nothing: the store is the truth."""
@@ -162,6 +190,7 @@ class Watcher(tune.Callback):
         self.searcher = searcher
         self.actors: dict[str, Any] = {}
         self.began: dict[str, float] = {}
+        self.employed: set[Any] = set()
 
     def on_step_begin(self, iteration: int, trials: list[Any], **info: Any) -> None:
         """Called by Tune about ten times a second."""
@@ -170,9 +199,12 @@ class Watcher(tune.Callback):
             raise Stopped
 
     def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        """Called by Tune when an actor, new or reused, is ready for a trial."""
-        self.actors[trial.trial_id] = trial.temporary_state.ray_actor
+        """Called by Tune when an actor, new or reused, is ready for a trial, and before it is told to run it."""
+        actor = self.actors[trial.trial_id] = trial.temporary_state.ray_actor
         self.began[trial.trial_id] = time.monotonic()
+        if actor._actor_id not in self.employed and trial.trial_id not in self.searcher.warming:
+            self.employed.add(actor._actor_id)
+            actor.employ.remote(self.searcher.study.make_worker)
 
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """Called by Tune after the searcher's."""
@@ -208,22 +240,39 @@ class WarmActors(FIFOScheduler):
     """Keeps every actor that has ended a segment for the next one, also while the study thinks.
 
     Tune keeps only one idle actor when it sees no trial that needs it, and hands a trial whose own actor is still
-    starting to an idle one, ending the other; both cost a start (torch, data) of seconds. What is needed against this
-    is not public in Tune; without it starts are lost, nothing else.
+    starting to an idle one, ending the other; both cost a start (torch, data) of seconds. It also gives its actors
+    environment variables of their own, and a placement group each, for which Ray starts new processes instead of taking
+    those that it has started with the cluster. What is needed against this is not public in Tune; without it starts are
+    lost, nothing else.
+
+    Args:
+        workers: idle actors that may stay.
+        inherits: whether this process started the cluster: workers then have its environment anyway, on one machine.
     """
 
-    def __init__(self, workers: int) -> None:
+    def __init__(self, workers: int, inherits: bool) -> None:
         super().__init__()
         self.workers = workers
+        self.inherits = inherits
         self._told = False
 
     def on_trial_add(self, tune_controller: Any, trial: Any) -> None:
-        """Called by Tune for every new trial; the first tells how many idle actors may stay."""
+        """Called by Tune for every new trial, before its actor is made; the first says how many may stay idle."""
         controller = getattr(tune_controller, "_tune_controller", tune_controller)
         cache = getattr(controller, "_actor_cache", None)
         if cache is not None and not self._told:
             cache.increase_max(trial.placement_group_factory, self.workers)
+            if self.inherits:
+                self._take_idle_processes(controller, trial)
             self._told = True
+
+    def _take_idle_processes(self, controller: Any, trial: Any) -> None:
+        classes = getattr(getattr(controller, "_class_cache", None), "_cache", None)
+        actors = getattr(controller, "_actor_manager", None)
+        if classes is not None and hasattr(actors, "_resource_manager"):
+            kind = trial.get_trainable_cls()
+            classes[kind] = ray.remote(kind)
+            actors._resource_manager = FixedResourceManager()
 
     def choose_trial_to_run(self, tune_controller: Any) -> Any:
         """Called by Tune in every turn: the oldest pending trial may take an idle actor, unless its own is starting.

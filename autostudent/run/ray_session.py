@@ -23,6 +23,8 @@ OBJECT_STORE_BYTES = 256 * 2**20  # results are small; data and teachers are fil
 class RaySession:
     """One connection to Ray; nested ``with`` blocks share it, the outermost closes what it opened.
 
+    ``depth`` counts the blocks.
+
     Args:
         cpus, gpus: what a cluster that is started here offers (GPUs only where the machine has them).
         address: a running cluster to join from one of its machines ("auto" or "host:port"); None starts one here.
@@ -34,20 +36,25 @@ class RaySession:
         self.gpus = gpus
         self.address = address
         self.debug = debug
-        self._depth = 0
+        self.depth = 0
         self._opened = False
         self._before: dict[str, str | None] = {}
 
+    @property
+    def local(self) -> bool:
+        """Whether Ray was started by this session: its workers then have this process's environment."""
+        return self._opened and self.address is None
+
     def __enter__(self) -> Self:
-        if self._depth == 0 and not ray.is_initialized():
+        if self.depth == 0 and not ray.is_initialized():
             self._open()
             self._opened = True
-        self._depth += 1
+        self.depth += 1
         return self
 
     def __exit__(self, *details: object) -> None:
-        self._depth -= 1
-        if self._depth == 0 and self._opened:
+        self.depth -= 1
+        if self.depth == 0 and self._opened:
             ray.shutdown()
             self._opened = False
             forget_token(self._before)

@@ -1,16 +1,14 @@
 """Segments on Ray Tune: warm worker processes, on this machine or on a cluster.
 
-A Tune trial is one segment. Tune's loop runs in the calling thread; a thread of ours talks to the driver, which may
-take its time to think, and keeps one segment per worker ready. Ray keeps no state worth saving: all of it can be lost.
+A Tune trial is one segment. Tune's loop runs in a thread of its own, so that workers start while the caller prepares;
+another thread talks to the driver, which may take its time to think, and keeps one segment per worker ready. Ray keeps
+no state worth saving: all of it can be lost.
 """
 
 from __future__ import annotations
 
-import logging
-import shutil
 import signal
 import sys
-import tempfile
 import threading
 import traceback
 from collections.abc import Callable, Iterable, Iterator
@@ -18,13 +16,12 @@ from contextlib import contextmanager
 from typing import Any, Self
 
 import ray
-from ray import cloudpickle, tune
+from ray import cloudpickle
 
 from autostudent.errors import AutostudentError, ConfigError
 from autostudent.run.base import Driver, R, Runner, T, Worker
-from autostudent.run.ray_loop import SegmentSearcher, Stopped, StudyThread, WarmActors, Watcher
-from autostudent.run.ray_session import RaySession, check_share, environment
-from autostudent.run.ray_worker import Plan, SegmentTrainable
+from autostudent.run.ray_session import RaySession, check_share
+from autostudent.run.ray_thread import Terms, TuneThread
 
 
 class RayRunner(Runner):
@@ -70,6 +67,7 @@ class RayRunner(Runner):
         self.debug = debug
         self.segments_per_fit = segments_per_fit
         self.session = RaySession(workers * cpus_per_trial, gpus_per_trial, address, debug)
+        self._tune: TuneThread | None = None  # that has warm workers and waits for a study
 
     def __enter__(self) -> Self:
         """Connects to Ray, and refuses a share that no machine there has before any work is done."""
@@ -82,7 +80,15 @@ class RayRunner(Runner):
         return self
 
     def __exit__(self, *details: Any) -> None:
+        if self.session.depth == 1:
+            self._cool(now=True)
         self.session.__exit__(*details)
+
+    def warm(self, prepare: Callable[[], object]) -> None:
+        """See `Runner.warm`: the workers start now, on Ray's idle processes where there are any."""
+        if self._tune is None:
+            self._tune = self._thread(prepare)
+            self._tune.start()
 
     def run(self, driver: Driver, make_worker: Callable[[], Worker]) -> None:
         """See `Runner.run`.
@@ -90,77 +96,44 @@ class RayRunner(Runner):
         On SIGINT or SIGTERM running segments are dropped, results that have arrived are committed, and
         KeyboardInterrupt or SystemExit is raised; a second SIGINT does not wait.
         """
-        scratch = tempfile.mkdtemp(prefix="autostudent-")
-        pickled = cloudpickle.dumps(make_worker)
-        plan = Plan(pickled, self.cpus, self.gpus, self.timeout_s, f"{scratch}/notes")
-        study = StudyThread(driver, self.workers)
-        try:
-            with self, environment(self._tune_settings()), _signals() as received:
-                study.start()
-                try:
-                    self._fit_all(study, plan, scratch, lambda: bool(received))
-                finally:
-                    study.close()
-        finally:
-            shutil.rmtree(scratch, ignore_errors=True)
-        if study.error is not None:
-            raise study.error
+        with self, _signals() as received:
+            loop, self._tune = self._tune, None
+            if loop is None:
+                loop = self._thread(None)
+                loop.start()
+            try:
+                loop.begin(driver, make_worker)
+                loop.wait(lambda: bool(received))
+            finally:
+                loop.close()
+        for error in (loop.study.error, loop.error):
+            if error is not None:
+                raise error
         if received:
             raise KeyboardInterrupt if received[0] == signal.SIGINT else SystemExit(128 + received[0])
 
-    def _fit_all(self, study: StudyThread, plan: Plan, scratch: str, interrupted: Callable[[], bool]) -> None:
-        while not interrupted() and not study.over:
-            if study.wait(0.2):
-                self._fit(study, plan, scratch, interrupted)
-
-    def _fit(self, study: StudyThread, plan: Plan, scratch: str, interrupted: Callable[[], bool]) -> None:
-        searcher = SegmentSearcher(study, plan, self.workers, self.segments_per_fit, interrupted)
-        watcher = Watcher(searcher)
-        trainable = tune.with_resources(
-            tune.with_parameters(SegmentTrainable, plan=plan), {"cpu": self.cpus, "gpu": self.gpus}
+    def _thread(self, prepare: Callable[[], object] | None) -> TuneThread:
+        terms = Terms(
+            self.workers,
+            self.cpus,
+            self.gpus,
+            self.timeout_s,
+            self.debug,
+            self.segments_per_fit,
+            inherits=self.session.local,
         )
-        tuner = tune.Tuner(
-            trainable,
-            tune_config=tune.TuneConfig(
-                search_alg=searcher,
-                scheduler=WarmActors(self.workers),
-                num_samples=-1,
-                reuse_actors=True,
-                trial_name_creator=lambda trial: trial.trial_id,
-                trial_dirname_creator=lambda trial: trial.trial_id,
-            ),
-            run_config=tune.RunConfig(
-                name="segments",
-                storage_path=tempfile.mkdtemp(dir=scratch),
-                callbacks=[watcher],
-                checkpoint_config=tune.CheckpointConfig(checkpoint_frequency=0, checkpoint_at_end=False),
-                verbose=0,
-            ),
-        )
-        try:
-            with _quiet(self.debug):
-                tuner.fit()
-        except Stopped:
-            return
-        except RuntimeError as error:  # Tune knows dead actors, but not that their node was low on memory
-            if not isinstance(error.__cause__, ray.exceptions.OutOfMemoryError):
-                raise
-            watcher.sort_out(str(error.__cause__))
+        return TuneThread(terms, prepare)
 
-    def _tune_settings(self) -> dict[str, str | None]:
-        return {
-            "TUNE_MAX_PENDING_TRIALS_PG": str(self.workers + 1),
-            "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
-            "TUNE_DISABLE_SIGINT_HANDLER": "1",  # `_signals` stops sooner
-            "TUNE_PRINT_ALL_TRIAL_ERRORS": "0",
-            "RAY_AIR_NEW_OUTPUT": "0",  # the new output ignores verbose=0
-            "TUNE_GLOBAL_CHECKPOINT_S": "1000000000",  # Tune's state is never read again
-            "RAY_CHDIR_TO_TRIAL_DIR": "0",  # relative paths mean what they meant to the caller
-        }
+    def _cool(self, now: bool) -> None:
+        """Ends workers that wait for a study."""
+        loop, self._tune = self._tune, None
+        if loop is not None:
+            loop.close(now)
 
     def map(self, function: Callable[[T], R], items: Iterable[T]) -> list[R]:
-        """See `Runner.map`; every item is a Ray task with the share of a segment."""
+        """See `Runner.map`; every item is a Ray task with the share of a segment, which warm workers must give up."""
         with self:
+            self._cool(now=False)
             task = ray.remote(num_cpus=self.cpus, num_gpus=self.gpus, max_retries=2)(_attempt)
             common = ray.put(cloudpickle.dumps((function, self.cpus)))
             futures = [task.remote(common, cloudpickle.dumps(item)) for item in items]
@@ -218,17 +191,3 @@ def _signals() -> Iterator[list[int]]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-
-
-@contextmanager
-def _quiet(debug: bool) -> Iterator[None]:
-    """Silences Tune's loggers: every fact that matters reaches the driver as a result."""
-    loggers = [logging.getLogger(name) for name in ("ray.tune", "ray.train", "ray.air")]
-    levels = [logger.level for logger in loggers]
-    for logger in loggers:
-        logger.setLevel(logging.INFO if debug else logging.CRITICAL)
-    try:
-        yield
-    finally:
-        for logger, level in zip(loggers, levels, strict=True):
-            logger.setLevel(level)

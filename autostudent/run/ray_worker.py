@@ -7,7 +7,7 @@ import json
 import os
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,17 +22,16 @@ from autostudent.run.base import Worker, failed, guarded
 class Plan:
     """What every worker process needs to know.
 
-    ``make_worker`` is pickled by Ray's cloudpickle and opened inside the first segment, so that whatever goes wrong
-    there is a failed result with its traceback. ``cpus`` and ``gpus`` are the share of one segment. ``timeout_s``
-    limits one segment, and the making of the worker on its own; ``notes`` is the folder where the watchdog leaves its
-    word.
+    ``cpus`` and ``gpus`` are the share of one segment. ``timeout_s`` limits one segment, and the making of the worker
+    on its own; ``notes`` is the folder where the watchdog leaves its word. ``prepare`` is a pickled function that a
+    process calls before it knows its work, to import and load what that will need.
     """
 
-    make_worker: bytes
     cpus: float
     gpus: float
     timeout_s: float | None
     notes: str
+    prepare: bytes | None = None
 
 
 def note_of(notes: str, segment: Segment) -> Path:
@@ -43,11 +42,25 @@ def note_of(notes: str, segment: Segment) -> Path:
 class SegmentTrainable(tune.Trainable):
     """A Tune trial that is one segment: its first step trains it and reports the result.
 
-    The actor is reused for the next trial (`reset_config`), and with it the worker object and all that it holds.
+    The actor is reused for the next trial (`reset_config`), and with it the worker object and all that it holds. A
+    trial without a segment only warms the process up.
     """
 
     _plan: Plan
+    _make_worker: bytes
     _worker: Worker | None = None
+
+    def __init__(self, *arguments: Any, **named: Any) -> None:
+        os.environ["RAY_CHDIR_TO_TRIAL_DIR"] = "0"  # relative paths mean what they meant to the caller
+        super().__init__(*arguments, **named)
+
+    def employ(self, make_worker: bytes) -> None:
+        """Called once in the life of an actor, before its first segment.
+
+        ``make_worker`` is pickled by Ray's cloudpickle and opened inside the first segment, so that whatever goes wrong
+        there is a failed result with its traceback.
+        """
+        self._make_worker = make_worker
 
     def setup(self, config: dict[str, Any], plan: Plan | None = None) -> None:
         """Called by Tune once per actor process."""
@@ -60,6 +73,9 @@ class SegmentTrainable(tune.Trainable):
 
     def step(self) -> dict[str, Any]:
         """Runs the segment. The result travels as one JSON text: Tune need not understand it."""
+        if self.config["segment"] is None:
+            self._warm_up()
+            return {"done": True}
         segment = Segment.from_json(json.loads(self.config["segment"]))
         with self._watched(segment):
             result = guarded(self._get_worker, segment)
@@ -70,10 +86,20 @@ class SegmentTrainable(tune.Trainable):
             text = json.dumps(bug.to_json())
         return {"done": True, "result": text}
 
+    def _warm_up(self) -> None:
+        """What fails here fails again, and is reported, when a segment needs it."""
+        _limit_threads(self._plan.cpus)
+        if self._plan.timeout_s is not None:
+            faulthandler.dump_traceback_later(self._plan.timeout_s, exit=True)
+        with suppress(Exception):
+            assert self._plan.prepare is not None
+            cloudpickle.loads(self._plan.prepare)()
+        faulthandler.cancel_dump_traceback_later()
+
     def _get_worker(self) -> Worker:
         if self._worker is None:
             _limit_threads(self._plan.cpus)
-            worker: Worker = cloudpickle.loads(self._plan.make_worker)()
+            worker: Worker = cloudpickle.loads(self._make_worker)()
             _limit_resources(self._plan.cpus, self._plan.gpus)
             self._worker = worker
             self._arm()  # the first segment gets its full time
