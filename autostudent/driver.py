@@ -74,6 +74,7 @@ class StudyDriver:
     def __post_init__(self) -> None:
         self._began = time.perf_counter(), time.process_time()
         trials = self.store.trials()
+        self.catalogue.recall(trials)
         # In the order in which they went out, then those that never did: as if nothing had happened.
         self._waiting += sorted((t for t in trials if t.state is TrialState.TRAINING), key=lambda trial: trial.turn)
         self._waiting += [trial for trial in trials if trial.state is TrialState.NEW]
@@ -121,7 +122,8 @@ class StudyDriver:
         described = self.catalogue.describe(candidate)
         graph = self.assets.put(json.dumps(architecture.to_json()).encode(), ".json")
         about = {**self.label(candidate), "graph": graph}
-        trial = self.store.create(candidate, described.fingerprint, described.costs, about)
+        known = described.fingerprint, described.costs
+        trial = self.store.create(candidate, *known, about, features=described.features)
         self.progress(self._event("proposed", f"student {trial.number}: {about['method']}", trial))
         return trial.number
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
 from autostudent.errors import ConfigError, InvalidDraw
-from autostudent.records import LATENCY, Candidate, Description, Objective, Problem
+from autostudent.records import LATENCY, Candidate, Description, Objective, Problem, Trial
 from autostudent.space.architecture import Architecture, InputShape, features, freeze, neighbour
 from autostudent.space.cost import costs
 from autostudent.space.space import Space
@@ -32,17 +32,35 @@ class Catalogue:
 
     def describe(self, candidate: Candidate) -> Description:
         """Identity, exact costs, features and feasibility. Raises `InvalidDraw`."""
-        students = {name: candidate.config[name] for name in self.space.students if name in candidate.config}
-        key = dataclasses.replace(candidate, config=students).key  # recipes share their student's description
+        key = self._key(candidate)
         seen = self._seen.get(key)
         if seen is None:
             seen = self._describe(candidate)
-            self._seen[key] = seen
-            if len(self._seen) > CACHED:
-                self._seen.popitem(last=False)
+            self._remember(key, seen)
         if isinstance(seen, str):
             raise InvalidDraw(seen)
         return seen
+
+    def recall(self, trials: Sequence[Trial]) -> None:
+        """Takes what the record says of its students, so that their graphs need not be drawn to describe them."""
+        for trial in trials:
+            if trial.features:
+                feasible = self._feasible(trial.costs)
+                described = Description(trial.fingerprint, trial.costs, trial.features, feasible)
+                self._remember(self._key(trial.candidate), described)
+
+    def _key(self, candidate: Candidate) -> str:
+        """Recipes share their student's description."""
+        students = {name: candidate.config[name] for name in self.space.students if name in candidate.config}
+        return dataclasses.replace(candidate, config=students).key
+
+    def _remember(self, key: str, seen: Description | str) -> None:
+        self._seen[key] = seen
+        if len(self._seen) > CACHED:
+            self._seen.popitem(last=False)
+
+    def _feasible(self, exact: Mapping[str, float]) -> bool:
+        return all(objective.admits(exact[objective.name]) for objective in self.objectives if objective.exact)
 
     def _describe(self, candidate: Candidate) -> Description | str:
         try:
@@ -50,8 +68,8 @@ class Catalogue:
         except InvalidDraw as refused:
             return str(refused)
         exact = {name: float(value) for name, value in costs(architecture).as_dict().items()}
-        feasible = all(objective.admits(exact[objective.name]) for objective in self.objectives if objective.exact)
-        return Description(architecture.fingerprint, exact, features(architecture, candidate, self.space), feasible)
+        known = features(architecture, candidate, self.space)
+        return Description(architecture.fingerprint, exact, known, self._feasible(exact))
 
     def edit(self, candidate: Candidate, rng: np.random.Generator) -> Candidate:
         """A neighbour of the candidate by one change of its graph."""

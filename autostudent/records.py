@@ -187,7 +187,8 @@ class Trial:
     ``costs`` are exact and known from the start (name to value). ``results`` are the committed segments in order of
     epochs. ``until_epoch`` is the end of the segment that is out (or was last committed); ``attempt`` counts how often
     that segment was started, ``turn`` is its place in the order in which the study's segments went out, and ``lost``
-    counts the workers that died in this trial. ``values`` are those of the last committed segment, with the costs.
+    counts the workers that died in this trial. ``features`` are those of its `Description`, empty where they were not
+    stored. ``values`` are those of the last committed segment, with the costs.
     """
 
     number: int
@@ -202,6 +203,7 @@ class Trial:
     lost: int = 0
     replicate: int = 0
     failure: Failure | None = None
+    features: tuple[float, ...] = ()
 
     def curve(self, objective: str) -> tuple[tuple[int, float], ...]:
         """(epoch, value) of every committed segment whose value may be ranked."""

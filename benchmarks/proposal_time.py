@@ -4,7 +4,7 @@
 
 A record of random students is made up to each size, with invented accuracies; then proposals are asked for one by one,
 each answered before the next. Processor seconds, fits of the model included. What drawing, costing and describing
-graphs costs is taken apart; for the first answer these are the graphs of the record and the pool, as after a resume.
+graphs costs is taken apart; for the first answer this is the whole pool, as after a resume.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import argparse
 import json
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -50,10 +50,11 @@ class Timed:
             self.seconds += time.process_time() - start
 
 
-def new_problem() -> Problem:
-    """The problem as a process that has just begun has it: no graph was drawn yet."""
+def new_problem(trials: Sequence[Trial] = ()) -> Problem:
+    """The problem as a process that has just opened a store of these trials has it: no graph was drawn yet."""
     space = load_space("hnag_tiny", "kd_basic")
     catalogue = Catalogue(space, InputShape(1, 28, 28, 10), OBJECTIVES)
+    catalogue.recall(trials)
     return make_problem(catalogue, OBJECTIVES, RUNGS, 10**6, 0, structural(space))
 
 
@@ -67,7 +68,8 @@ def trained(problem: Problem, trials: list[Trial], proposal: Proposal, rng: np.r
     """The record after the proposed segment has come back."""
     if proposal.trial is None:
         described = problem.describe(proposal.candidate)
-        trial = Trial(len(trials), proposal.candidate, described.fingerprint, TrialState.NEW, costs=described.costs)
+        known = {"costs": described.costs, "features": described.features}
+        trial = Trial(len(trials), proposal.candidate, described.fingerprint, TrialState.NEW, **known)
         trials = [*trials, trial]
     else:
         trial = trials[proposal.trial]
@@ -88,7 +90,7 @@ def measure(past: int, answers: int) -> dict[str, float]:
         for epoch in RUNGS[: int(rng.geometric(1 / 2))]:  # a half goes on from each rung
             going = None if epoch == RUNGS[0] else len(trials) - 1
             trials = trained(problem, trials, Proposal(option.candidate, epoch, going), rng)
-    problem = new_problem()  # as in a new process, nothing is known of the graphs in the record
+    problem = new_problem(trials)
     described = Timed(problem.describe)
     problem, proposer = replace(problem, describe=described), make("bayes")
     own, pool = [], []

@@ -15,7 +15,7 @@ from autostudent.propose.ehvi import Axis, Known, Modelled, volume_in_cells
 from autostudent.propose.encoding import SAMPLE, Encoder
 from autostudent.propose.history import History, minimised
 from autostudent.propose.memory import is_long, remembered
-from autostudent.propose.surrogate import MOST, STEPS, Hyperparameters, Posterior, chosen_to_fit, fit, rows_to_fit
+from autostudent.propose.surrogate import MOST, Hyperparameters, Posterior, chosen_to_fit, fit, rows_to_fit
 from autostudent.propose.targets import Measurement, Targets, measurements, targets, unusable
 from autostudent.records import Objective, Trial
 
@@ -29,10 +29,10 @@ class FitCache:
     def __init__(self) -> None:
         self._fits: OrderedDict[tuple[bytes, bytes], Hyperparameters] = OrderedDict()
 
-    def fit(self, encoder: Encoder, x: np.ndarray, z: np.ndarray, steps: int) -> Hyperparameters:
+    def fit(self, encoder: Encoder, x: np.ndarray, z: np.ndarray) -> Hyperparameters:
         key = (x.tobytes(), z.tobytes())
         if key not in self._fits:
-            self._fits[key] = fit(encoder.layout, x, z, steps)
+            self._fits[key] = fit(encoder.layout, x, z)
             if len(self._fits) > FITS_KEPT:
                 self._fits.popitem(last=False)
         return self._fits[key]
@@ -144,8 +144,7 @@ class Judge:
         scale = spread if spread > 1e-6 else 1.0
         z = (fitted.z - location) / scale
         chosen = self._chosen(first, z)
-        steps = STEPS // 2 if is_long(len(first)) else STEPS
-        hyper = fits.fit(self.encoder, self._measured_rows([first[i] for i in chosen]), z[chosen], steps)
+        hyper = fits.fit(self.encoder, self._measured_rows([first[i] for i in chosen]), z[chosen])
         now = targets(objective, rows, self.last + 1)
         lost = unusable(self.history, objective)[-LOST:]
         x = np.vstack([self._measured_rows([rows[i] for i in kept]), self.rows(self.options(lost), self.last, lost)])

@@ -11,6 +11,7 @@ from gpytorch.kernels import Kernel, MaternKernel
 from gpytorch.priors import LogNormalPrior, NormalPrior
 from torch import Tensor
 
+from autostudent.propose.additive import additive
 from autostudent.propose.encoding import Block, Layout
 
 WORK = 48  # products of factors a kernel may take for each of its variables' orders
@@ -70,15 +71,9 @@ class ConfigKernel(PositiveKernel):
     def forward(self, x1: Tensor, x2: Tensor, diag: bool = False, **params: object) -> Tensor:
         """Covariances of the block's columns."""
         weights, shares = self.value("weights"), self.value("orders")
-        sums: list[Tensor] = []  # elementary symmetric polynomials of the variables so far, from order 1
-        for variable, (a, b) in enumerate(self._pairs(x1, x2)):
-            factor = torch.exp(-weights[variable] * _squared(a, b, diag))
-            grown = [factor, *(factor * lower for lower in sums)][: self.orders]
-            sums = [new if order >= len(sums) else sums[order] + new for order, new in enumerate(grown)]
-        terms = [
-            share * e / math.comb(len(weights), i + 1) for i, (share, e) in enumerate(zip(shares, sums, strict=True))
-        ]
-        return torch.stack(terms).sum(0)
+        ways = [math.comb(len(weights), order) for order in range(1, self.orders + 1)]
+        squares = [_squared(a, b, diag) for a, b in self._pairs(x1, x2)]
+        return additive(weights, shares / shares.new_tensor(ways), squares)
 
     def _pairs(self, x1: Tensor, x2: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
         """Places (n, p) and (k, p) of each variable."""
@@ -100,7 +95,8 @@ def _squared(a: Tensor, b: Tensor, diag: bool) -> Tensor:
     if diag:
         return ((a - b) ** 2).sum(-1)
     if a.shape[-1] == 1:
-        return (a - b.transpose(-1, -2)) ** 2
+        difference = a - b.transpose(-1, -2)
+        return difference * difference if difference.requires_grad else difference.square_()
     squares = (a**2).sum(-1, keepdim=True) + (b**2).sum(-1).unsqueeze(-2)
     return (squares - 2 * a @ b.transpose(-1, -2)).clamp_min(0.0)
 

@@ -4,9 +4,8 @@ A record of up to `MOST` measurements is remembered whole. Of a longer one the n
 a third each: the best by non-dominated rank, the newest, and an even spread over the rest. What is kept of the older
 ones changes every `STEP` measurements only, so that most covariances of one proposal serve the next.
 
-Beyond `LONG` measurements only `MOST_OF_LONG` are remembered. The model is fitted to two thirds of the usual, chosen
-among those remembered, in half as many steps: the first proposal of a process draws the graph of every student that
-it looks at. On ten thousand networks of NAS-Bench-201 predictions then rank 2,000 others with .969 instead of .977
+Beyond `LONG` measurements only `MOST_OF_LONG` are remembered, and the model is fitted to two thirds of the usual, taken
+from them. On ten thousand networks of NAS-Bench-201 predictions then ranked 2,000 others with .969 instead of .977
 (Spearman), and the best tenth of them with .62 instead of .63.
 """
 

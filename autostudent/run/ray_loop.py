@@ -268,7 +268,7 @@ class WarmActors(FIFOScheduler):
 
     def _take_idle_processes(self, controller: Any, trial: Any) -> None:
         classes = getattr(getattr(controller, "_class_cache", None), "_cache", None)
-        actors = getattr(controller, "_actor_manager", None)
+        actors: Any = getattr(controller, "_actor_manager", None)
         if classes is not None and hasattr(actors, "_resource_manager"):
             kind = trial.get_trainable_cls()
             classes[kind] = ray.remote(kind)

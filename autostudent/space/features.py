@@ -11,6 +11,8 @@ from autostudent.space.knobs import Knobs
 from autostudent.space.ops import OPS
 from autostudent.space.space import Space
 
+VERSION = 1  # raised when a feature changes its meaning: features that are stored are then computed anew
+
 _GENERAL = (
     "log_params",
     "log_macs",

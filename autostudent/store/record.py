@@ -1,7 +1,8 @@
 """A trial as the attributes of an Optuna trial, and back.
 
 Written once, in the transaction that creates the row: ``candidate``, ``key``, ``fingerprint``, ``replicate``, the exact
-costs as ``cost:<name>``, and what the caller wants shown (method, teachers, graph). Then ``started`` at each start and
+costs as ``cost:<name>``, the graph's features as ``features:<version>`` where they fit, and what the caller wants shown
+(method, teachers, graph). Then ``started`` at each start and
 each loss of a worker, ``segment:<epoch>:<attempt>`` at each commit, and ``failure``.
 """
 
@@ -16,10 +17,12 @@ from optuna.trial import TrialState as OptunaState
 
 from autostudent.assets import Assets
 from autostudent.records import Candidate, Cause, Failure, Objective, Result, Trial, TrialState
-from autostudent.store.attributes import packed, plain, trimmed, unpacked
+from autostudent.space.features import VERSION
+from autostudent.store.attributes import fits, packed, plain, trimmed, unpacked
 from autostudent.store.scan import ScannedTrial
 
 COST = "cost:"
+FEATURES = f"features:{VERSION}"
 SEGMENT = "segment:"
 STARTED = "started"
 FAILURE = "failure"
@@ -51,6 +54,7 @@ def first_attributes(trial: Trial, about: Mapping[str, Any], assets: Assets | No
         "fingerprint": trial.fingerprint,
         "replicate": trial.replicate,
         **{COST + name: value for name, value in trial.costs.items()},
+        **({FEATURES: list(trial.features)} if trial.features and fits(trial.features) else {}),
         **{name: packed(plain(value), assets) for name, value in about.items()},
     }
 
@@ -118,6 +122,7 @@ def read(row: ScannedTrial, assets: Assets | None) -> Stored | None:
         lost=started.get("lost", 0) if started else 0,
         replicate=attributes["replicate"],
         failure=Failure(Cause(failure["cause"]), failure["message"]) if failure else None,
+        features=tuple(attributes.get(FEATURES, ())),
     )
     trial = replace(trial, state=FINAL.get(row.state) or unfinished_state(trial))
     about = {n: unpacked(v, assets) for n, v in attributes.items() if n not in OWN and ":" not in n}

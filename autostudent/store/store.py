@@ -237,6 +237,7 @@ class Store:
         costs: Mapping[str, float],
         about: Mapping[str, Any],
         replicate: int = 0,
+        features: Sequence[float] = (),
     ) -> Trial:
         """Remembers a NEW student; the row and all that belongs to it appear in one transaction.
 
@@ -245,7 +246,8 @@ class Store:
             about: labels to show (method, teachers) and addresses (graph).
         """
         self._check()
-        trial = Trial(-1, candidate, fingerprint, TrialState.NEW, plain(costs), replicate=replicate)
+        described = {"costs": plain(costs), "features": tuple(map(float, features))}
+        trial = Trial(-1, candidate, fingerprint, TrialState.NEW, replicate=replicate, **described)
         limited = [objective for objective in self.objectives if objective.exact and objective.limit is not None]
         limits = {objective.name: excess(objective, costs[objective.name]) for objective in limited}
         return self._trials.create(trial, about, self._domains, limits)
