@@ -6,11 +6,11 @@ import json
 import re
 import time
 from collections import Counter, deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from autostudent.assets import Assets
-from autostudent.errors import AutostudentError
+from autostudent.errors import AutostudentError, StoreError
 from autostudent.problem import Catalogue
 from autostudent.propose.base import Proposer
 from autostudent.records import Candidate, Cause, Failure, Problem, Proposal, Result, Segment, Trial, TrialState
@@ -235,3 +235,14 @@ class StudyDriver:
 def wording(failure: Failure) -> str:
     """A failure's message without its numbers, so that the same bug in another trial reads the same."""
     return re.sub(r"\d+", "#", failure.message)
+
+
+def require_same_teachers(store: Store, keys: Mapping[str, str]) -> None:
+    """Raises `StoreError` when a study that has students would go on with other teachers than those of these keys."""
+    before = store.described().get("teachers", {})
+    for name, key in keys.items():
+        if store.trials() and before.get(name, key) != key:
+            raise StoreError(
+                f"study {store.study!r} in {store.url} was begun with another teacher {name!r} "
+                "(other weights, data or training); bring that one back, or choose another study name"
+            )

@@ -78,6 +78,12 @@ class BudgetSettings:
     rungs: tuple[int, ...]
 
 
+def epochs_of(rungs: tuple[int, ...], trials: int) -> float:
+    """Epochs that a study trains in all: every student to the first rung, a third of them to the last."""
+    shares = [1.0, *(max(1 / 3, 3.0**-n) for n in range(1, len(rungs)))]
+    return trials * sum(share * (end - start) for share, start, end in zip(shares, (0, *rungs), rungs, strict=False))
+
+
 @dataclass(frozen=True)
 class SearchSettings:
     """Which proposer, its seed, and its own options.
@@ -116,11 +122,12 @@ class RunSettings:
     """Where work runs: resources of one segment, its time limit in seconds, and a Ray cluster to join.
 
     ``cuda_graphs``: on a GPU, students' passes are recorded once and replayed.
+    ``gpus_per_trial``: GPUs or a fraction of one; "auto" for as many segments to a GPU of this machine as fit.
     """
 
     workers: int = 2
     cpus_per_trial: float = 1.0
-    gpus_per_trial: float = 0.0
+    gpus_per_trial: float | str = 0.0
     timeout_s: float | None = None
     address: str | None = None
     cuda_graphs: bool = True

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
 
@@ -19,15 +19,15 @@ from autostudent.distill.job import Job
 from autostudent.distill.methods import METHODS
 from autostudent.distill.optim import Optim
 from autostudent.distill.recipe import Recipe, read_recipe, require_entries
-from autostudent.driver import Event, StudyDriver, silent
-from autostudent.errors import ConfigError, StoreError
+from autostudent.driver import Event, StudyDriver, require_same_teachers, silent
 from autostudent.measure.latency import latency_of
 from autostudent.problem import Catalogue, above_chance, make_problem, require_feasible, structural, with_references
 from autostudent.propose import make as make_proposer
 from autostudent.records import LATENCY, Candidate, Description, Objective, Problem, digest
 from autostudent.report.ledger import ledger
 from autostudent.run.base import Runner
-from autostudent.settings import StudySettings
+from autostudent.settings import StudySettings, epochs_of
+from autostudent.shares import Share, given, gpus, needed, require_gpus, share_of
 from autostudent.space.space import Space, load_space
 from autostudent.store.store import Store
 from autostudent.teach.catalogue import make_facts, make_teachers, require_data, require_open, shared_costs
@@ -63,7 +63,8 @@ class Preparation:
 
 @dataclass(frozen=True)
 class CheckReport:
-    """What `Study.check` found. ``sizes``: least, median and largest of each exact cost over probed draws."""
+    """What `Study.check` found. ``sizes``: least, median and largest of each exact cost over probed draws. ``gpu``: how
+    a GPU is shared (`autostudent.shares.Share`), None on processors."""
 
     data: Mapping[str, Any]
     teachers: Sequence[Mapping[str, Any]]
@@ -71,6 +72,7 @@ class CheckReport:
     feasible: float
     seconds: float
     objectives: Sequence[Mapping[str, Any]]
+    gpu: Mapping[str, Any] | None = None
 
 
 class Study:
@@ -122,21 +124,26 @@ class Study:
         from autostudent.run.ray_tune import RayRunner
 
         run = self.settings.run
-        return RayRunner(
-            run.workers, run.cpus_per_trial, run.gpus_per_trial, address=run.address, timeout_s=run.timeout_s
-        )
+        shares = run.cpus_per_trial, self.share.gpus
+        return RayRunner(run.workers, *shares, address=run.address, timeout_s=run.timeout_s)
+
+    @cached_property
+    def share(self) -> Share:
+        """Which part of a GPU a segment gets; to size it, the teachers are needed."""
+        run = self.settings.run
+        if not isinstance(run.gpus_per_trial, str):
+            return given(run.gpus_per_trial)
+        self.require_sound()
+        teachers = list(self.teachers().values())
+        graphs = [self.catalogue.architecture(candidate) for candidate, known in self.drawn if known.feasible]
+        batch = self.settings.training.batch_size
+        need = needed(graphs, batch, self.recipes, teachers, self.dataset, run.cuda_graphs)
+        return share_of(need, gpus(), run.workers)
 
     @property
     def device(self) -> str:
         """Where this process trains and measures teachers: on a GPU where the study asks for one and there is one."""
-        return "cuda" if self.settings.run.gpus_per_trial > 0 and torch.cuda.is_available() else "cpu"
-
-    def require_device(self) -> None:
-        """Raises `ConfigError` when the study asks for GPUs that this machine, where its workers will be, has not."""
-        run = self.settings.run
-        if run.address is None and run.gpus_per_trial > torch.cuda.device_count():
-            found = f"{torch.cuda.device_count()} GPUs" if torch.cuda.is_available() else "no GPU that torch can use"
-            raise ConfigError("run.gpus_per_trial", run.gpus_per_trial, f"0 to train on CPUs: this machine has {found}")
+        return "cuda" if self.settings.run.gpus_per_trial != 0 and torch.cuda.is_available() else "cpu"
 
     # ---- preparation ------------------------------------------------------------------------------------------------
 
@@ -201,7 +208,7 @@ class Study:
             artifacts=str(self.assets.root),
             seed=self.shared_seed,
             owner=digest([settings.store, settings.study]),
-            device="cuda" if settings.run.gpus_per_trial > 0 else "cpu",
+            device="cuda" if settings.run.gpus_per_trial != 0 else "cpu",
             measured=tuple(o.name for o in objectives if not o.exact),
             cuda_graphs=settings.run.cuda_graphs,
         )
@@ -220,7 +227,7 @@ class Study:
 
     def require_sound(self) -> None:
         """Raises for what can be known to be wrong before any training: GPUs, limits, recipes."""
-        self.require_device()
+        require_gpus(self.settings.run)
         require_feasible(self.settings.objectives, self.probes)
         require_data(self.recipes, self.dataset)
 
@@ -238,6 +245,9 @@ class Study:
 
     def run(self, progress: Progress = silent) -> Study:
         """Searches until the budget is spent; called again after a crash, it goes on where it was."""
+        if isinstance(self.settings.run.gpus_per_trial, str):
+            self.require_sound()
+            self.teachers(progress)  # before any worker, whose share they decide
         with self.runner() as runner:
             load = partial(warm_up, dict(self.settings.data))
             runner.warm(load)  # workers take seconds to start, in which the store is opened and teachers are found
@@ -253,7 +263,7 @@ class Study:
 
     def driver(self, store: Store, prepared: Preparation, progress: Progress) -> StudyDriver:
         """Who asks, hands out and remembers; what was prepared is written beside the students first."""
-        require_same_teachers(store, prepared)
+        require_same_teachers(store, {name: teacher.key for name, teacher in prepared.teachers.items()})
         store.describe(self.provenance(prepared))
         self.remember_teachers(store, prepared)
         return StudyDriver(
@@ -348,7 +358,8 @@ class Study:
         rows = [{"name": name, **teacher.metrics, **teacher.costs} for name, teacher in teachers.items()]
         objectives = [objective.to_json() for objective in settings.objectives]
         share = sum(probe.feasible for probe in self.probes) / len(self.probes)
-        return CheckReport(data, rows, sizes, share, self.estimate(), objectives)
+        gpu = asdict(self.share) if settings.run.gpus_per_trial != 0 else None
+        return CheckReport(data, rows, sizes, share, self.estimate(), objectives, gpu)
 
     def estimate(self) -> float:
         """Seconds that the search will take, from a few timed steps of a median student on this machine.
@@ -382,20 +393,3 @@ class Study:
         started = time.perf_counter()
         fit.run(2)
         return (time.perf_counter() - started) * len(dataset.train.y) / len(some)
-
-
-def require_same_teachers(store: Store, prepared: Preparation) -> None:
-    """Raises `StoreError` when a study that has students would go on with other teachers."""
-    before = store.described().get("teachers", {})
-    for name, teacher in prepared.teachers.items():
-        if store.trials() and before.get(name, teacher.key) != teacher.key:
-            raise StoreError(
-                f"study {store.study!r} in {store.url} was begun with another teacher {name!r} "
-                "(other weights, data or training); bring that one back, or choose another study name"
-            )
-
-
-def epochs_of(rungs: tuple[int, ...], trials: int) -> float:
-    """Epochs that a study trains in all: every student to the first rung, a third of them to the last."""
-    shares = [1.0, *(max(1 / 3, 3.0**-n) for n in range(1, len(rungs)))]
-    return trials * sum(share * (end - start) for share, start, end in zip(shares, (0, *rungs), rungs, strict=False))

@@ -10,9 +10,8 @@ import torch
 
 from autostudent.errors import ConfigError, StoreError
 from autostudent.records import Objective
-from autostudent.settings import BudgetSettings, RunSettings, SpaceSettings
+from autostudent.settings import BudgetSettings, RunSettings, SpaceSettings, epochs_of
 from autostudent.store.store import Store
-from autostudent.study import epochs_of
 from autostudent.testing.studies import InlineStudy, small_settings
 
 

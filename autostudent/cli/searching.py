@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import TYPE_CHECKING, Annotated
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.markup import escape
@@ -53,7 +54,19 @@ def show_check(name: str, report: CheckReport) -> None:
         sizes.add_row(AXES.get(axis, axis), *(cost(axis, value) for value in (least, median, most, limit)))
     out.print(sizes)
     out.print(f"{percent(report.feasible, 0)} of random students respect the limits; the others are never trained.")
+    if report.gpu is not None:
+        out.print(gpu_line(report.gpu))
     out.print(f"The search will take about {duration(report.seconds)}.")
+
+
+def gpu_line(share: Mapping[str, Any]) -> str:
+    """How the trainings share a GPU."""
+    line = f"Each training gets {share['gpus']:g} GPU" + (
+        "." if share["gpus"] >= 1 else f"; {share['together']} share one."
+    )
+    if share["need"] is not None:
+        line += f" It needs at most {share['need'] / 2**30:.1f} of {share['device'] / 2**30:.1f} GiB."
+    return line
 
 
 def search(

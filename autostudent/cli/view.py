@@ -72,8 +72,8 @@ def view(console: Console, settings: StudySettings | None = None) -> Iterator[Sh
 
 def expectation(settings: StudySettings) -> tuple[float, dict[int, int]]:
     """Epochs that the whole study needs, and those that each trial in its store has already."""
+    from autostudent.settings import epochs_of
     from autostudent.store.store import Store
-    from autostudent.study import epochs_of
 
     budget = settings.budget
     try:

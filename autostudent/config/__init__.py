@@ -161,6 +161,8 @@ def build(raw: Mapping[str, Any]) -> StudySettings:
     url = placed(entry.store or default_store(entry.study))
     if "latency" in entry.objectives and entry.run.address is not None:
         raise ConfigError("run.address", entry.run.address, "none with the objective latency: it is this machine's")
+    if entry.run.gpus_per_trial == "auto" and entry.run.address is not None:
+        raise ConfigError("run.gpus_per_trial", "auto", "a number with run.address: auto looks at this machine's GPUs")
     return StudySettings(
         study=entry.study,
         data=absolute(entry.data.model_dump(exclude_none=True)),

@@ -215,17 +215,21 @@ class TrainingEntry(Entry):
 class RunEntry(Entry):
     workers: Positive = 2
     cpus_per_trial: Annotated[float, BeforeValidator(not_bool), Field(gt=0)] = 1.0
-    gpus_per_trial: Annotated[float, BeforeValidator(not_bool), Field(ge=0)] = 0.0
+    gpus_per_trial: float | str = 0.0
     timeout: Amount | None = None
     address: str | None = None
     cuda_graphs: bool = True
 
-    @field_validator("gpus_per_trial")
+    @field_validator("gpus_per_trial", mode="before")
     @classmethod
-    def whole_or_fraction(cls, gpus: float) -> float:
-        if gpus > 1 and not gpus.is_integer():
+    def whole_or_fraction(cls, gpus: object) -> object:
+        if gpus == "auto":
+            return gpus
+        if isinstance(gpus, bool) or not isinstance(gpus, int | float):
+            raise ValueError("auto, or a number of GPUs")
+        if not 0 <= gpus <= 1 and not (gpus > 1 and float(gpus).is_integer()):
             raise ValueError("a whole number of GPUs, or a fraction of one")
-        return gpus
+        return float(gpus)
 
 
 class RivalsEntry(Entry):

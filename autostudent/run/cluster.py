@@ -82,6 +82,8 @@ def submit(
         ExtraMissing: without ``autostudent[cluster]``.
     """
     check_places(study)
+    if (study.get("run") or {}).get("gpus_per_trial") == "auto":
+        raise ConfigError("run.gpus_per_trial", "auto", "a number for a cluster: auto looks at this machine's GPUs")
     filled = {**study, "run": {**(study.get("run") or {}), "address": "auto"}}
     name = str(study["study"])
     base = submission_id(study)

@@ -17,6 +17,8 @@ from ray import cloudpickle, tune
 from autostudent.records import Cause, Result, Segment
 from autostudent.run.base import Worker, failed, guarded
 
+PROCESS = 512 * 2**20  # bytes of a GPU's memory that a process takes beside what torch allocates
+
 
 @dataclass(frozen=True)
 class Plan:
@@ -141,7 +143,13 @@ def _limit_resources(cpus: float, gpus: float) -> None:
         return
     torch.set_num_threads(max(1, int(cpus)))
     if 0 < gpus < 1 and torch.cuda.is_available():
-        torch.cuda.set_per_process_memory_fraction(gpus)
+        whole = torch.cuda.get_device_properties(0).total_memory
+        torch.cuda.set_per_process_memory_fraction(allocated(gpus, whole))
+
+
+def allocated(gpus: float, whole: int) -> float:
+    """The part of a GPU of ``whole`` bytes that torch may allocate in a share: the process itself takes some of it."""
+    return max(gpus - PROCESS / whole, gpus / 2)
 
 
 def result_of(report: dict[str, Any]) -> Result:

@@ -275,13 +275,13 @@ class _Recorder(Planner):
 
 
 class _Meter(Planner):
-    """Keeps the sum of live numbers and its peak."""
+    """Keeps the sum of live numbers, its peak, and the sum of all that were ever made."""
 
     def __init__(self, architecture: Architecture) -> None:
         super().__init__(architecture)
         shape = architecture.input
         self.sizes = [shape.channels * shape.height * shape.width]
-        self.live = self.most = self.sizes[0]
+        self.live = self.most = self.made = self.sizes[0]
 
     def emit(
         self,
@@ -296,6 +296,7 @@ class _Meter(Planner):
         extra: int = 0,
     ) -> int:
         self.sizes.append(new)
+        self.made += new + extra
         self.live += new
         if self.live + extra > self.most:
             self.most = self.live + extra
@@ -321,3 +322,10 @@ def peak(architecture: Architecture) -> int:
     meter = _Meter(architecture)
     meter.run()
     return meter.most + meter.edges
+
+
+def made(architecture: Architecture) -> int:
+    """All numbers that a forward pass makes for one picture: no training keeps more of them for its backward pass."""
+    meter = _Meter(architecture)
+    meter.run()
+    return meter.made

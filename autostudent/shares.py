@@ -1,0 +1,154 @@
+"""Which share of a GPU one training gets: from what the largest student can need, one share for a whole study.
+
+Of float32 numbers, 4 bytes each, a worker holds on its device at most
+
+* for each network that a recipe trains: six times its parameters (weights, gradient and momentum, and the same of the
+  copy that a rung scores), and for a batch every number that a forward pass makes, kept for the backward pass, with the
+  gradients of as many as live at once; where passes are recorded, `RECORDED` times that: recordings keep what they
+  made, and there is one for each of two lengths of batches, of the network and of its copy, beside a pass as it is;
+* or, where that is more, what lives at once when `LOOK` pictures are looked at, by the student or the largest teacher;
+* the parameters of all teachers, and what they say of one view;
+* the pictures as bytes, four times (plain, a view and the next one, and what a view is cut from), and `LOOK` of them as
+  numbers.
+
+`SAFETY` times that allows for students larger than all that were drawn, for buffers, fragments and the workspaces of
+cuDNN; mixed precision needs less. `CONTEXT` is what a process takes before it has allocated anything.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import torch
+
+from autostudent.build.network import build
+from autostudent.data.datasets import Dataset
+from autostudent.distill.job import network_info
+from autostudent.distill.recipe import Recipe
+from autostudent.distill.types import CopyOf, Spec
+from autostudent.errors import ConfigError
+from autostudent.measure.predict import ACCELERATOR_BATCH as LOOK
+from autostudent.settings import RunSettings
+from autostudent.space.cost import FLOAT_BYTES, costs
+from autostudent.space.graph import Architecture
+from autostudent.space.schedule import made, peak
+from autostudent.teach.teacher import Teacher
+
+SAFETY = 1.5
+RECORDED = 5
+CONTEXT = 768 * 2**20  # bytes
+GRANULARITY = 10_000  # Ray counts GPUs in ten-thousandths
+KEY = "run.gpus_per_trial"
+
+
+@dataclass(frozen=True)
+class Share:
+    """The share of a GPU that a segment gets, and where it comes from.
+
+    ``need`` are the bytes that a training is expected to take at most, ``device`` those of the smallest GPU; both None
+    where the study gives the share itself. ``together`` trainings share a GPU.
+    """
+
+    gpus: float
+    together: int
+    need: int | None = None
+    device: int | None = None
+
+
+def student_bytes(graph: Architecture, batch: int, networks: int = 1, recorded: bool = False) -> int:
+    """What training students of this graph takes on a device, ``networks`` of them in one recipe.
+
+    ``recorded``: whether passes are recorded and replayed.
+    """
+    fixed = 6 * costs(graph).params * networks
+    step = batch * (made(graph) + peak(graph)) * networks * (RECORDED if recorded else 1)
+    return FLOAT_BYTES * (fixed + max(step, LOOK * peak(graph)))
+
+
+def needed(
+    graphs: Sequence[Architecture],
+    batch: int,
+    recipes: Iterable[Recipe],
+    teachers: Sequence[Teacher],
+    data: Dataset,
+    recorded: bool = False,
+) -> int:
+    """Bytes of a GPU that a training takes at most, the process itself included; see the module.
+
+    Raises:
+        ConfigError: for recipes of which this is not known.
+    """
+    networks = trained_together(recipes, teachers, build(graphs[0], 0), data)
+    students = max(student_bytes(graph, batch, networks, recorded) for graph in graphs)
+    weights = [FLOAT_BYTES * int(teacher.costs["params"]) for teacher in teachers]
+    looking = max(int(teacher.costs["memory_bytes"]) - w for teacher, w in zip(teachers, weights, strict=True))
+    count, pixels = len(data.train.y), math.prod(data.shape)
+    said = FLOAT_BYTES * count * len(data.classes) * len(teachers)
+    pictures = 4 * count * pixels + FLOAT_BYTES * LOOK * pixels
+    return math.ceil(SAFETY * (max(students, LOOK * looking) + sum(weights) + said + pictures)) + CONTEXT
+
+
+def share_of(need: int, devices: Sequence[int], workers: int) -> Share:
+    """As many trainings to a GPU as fit, but no more than there are workers for each.
+
+    Args:
+        need: bytes of one training.
+        devices: bytes of each GPU; the smallest counts.
+
+    Raises:
+        ConfigError: when not even one training is sure to fit.
+    """
+    device = min(devices)
+    together = min(device // need, -(-workers // len(devices)))
+    if together < 1:
+        raise ConfigError(
+            KEY,
+            "auto",
+            f"a number: the largest student may need {need / 2**30:.1f} GiB of a GPU of {device / 2**30:.1f} GiB; "
+            "lower limits or training.batch_size, or 1 to try",
+        )
+    return Share(math.floor(GRANULARITY / together) / GRANULARITY, together, need, device)
+
+
+def trained_together(
+    recipes: Iterable[Recipe], teachers: Sequence[Teacher], student: torch.nn.Module, data: Dataset
+) -> int:
+    """The most networks of a student's size that a recipe holds.
+
+    Raises:
+        ConfigError: for a recipe that trains a teacher, or parts of one: what that takes is not known beforehand.
+    """
+    most = 1
+    for recipe in recipes:
+        own = tuple(teacher.info for teacher in teachers if teacher.name in recipe.teachers)
+        classes = len(data.classes)
+        spec = Spec(network_info("student", student, classes), own, classes, len(data.train.y), 0)
+        roles = [role for stage in recipe.method.plan(spec).stages for role in stage.roles]
+        if any(not (role.model == "student" or isinstance(role.model, CopyOf)) for role in roles):
+            raise ConfigError(
+                KEY, "auto", f"a number: {recipe.name} trains a copy of a teacher, which is not estimated"
+            )
+        most = max(most, len({role.name for role in roles}))
+    return most
+
+
+def require_gpus(run: RunSettings) -> None:
+    """Raises `ConfigError` when the study asks for GPUs that this machine, where its workers will be, has not."""
+    asked, there = run.gpus_per_trial, len(gpus())
+    if run.address is None and (there == 0 if isinstance(asked, str) else asked > there) and asked != 0:
+        found = f"{there} GPUs" if there else "no GPU that torch can use"
+        raise ConfigError(KEY, asked, f"0 to train on CPUs: this machine has {found}")
+
+
+def gpus() -> list[int]:
+    """Bytes of each GPU of this machine that torch can use."""
+    if not torch.cuda.is_available():
+        return []
+    return [torch.cuda.get_device_properties(number).total_memory for number in range(torch.cuda.device_count())]
+
+
+def given(gpus: float) -> Share:
+    """The share that a study asks for."""
+    return Share(gpus, math.floor(1 / gpus + 1e-9) if 0 < gpus < 1 else 1)
