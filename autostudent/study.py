@@ -35,6 +35,7 @@ from autostudent.teach.forms import Form
 from autostudent.teach.knowledge import Knowledge
 from autostudent.teach.teacher import Teacher
 from autostudent.trial import TrialSetup, TrialWorker, bank_of, one_thread, warm_up
+from autostudent.warm_start import options_of, read_earlier
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -254,21 +255,22 @@ class Study:
             with self.open_store() as store:
                 for line in store.repaired:
                     progress(Event("resume", line))
+                options = options_of(self.settings, self.space.to_json(), store, self.assets)
                 prepared = self.prepare(runner, progress)
                 runner.warm(load)  # again, where knowledge was made
-                driver, setup = self.driver(store, prepared, progress), prepared.setup
+                driver, setup = self.driver(store, prepared, options, progress), prepared.setup
                 runner.run(driver, lambda: TrialWorker(setup))
                 driver.end()
         return self
 
-    def driver(self, store: Store, prepared: Preparation, progress: Progress) -> StudyDriver:
+    def driver(self, store: Store, prepared: Preparation, options: dict[str, Any], progress: Progress) -> StudyDriver:
         """Who asks, hands out and remembers; what was prepared is written beside the students first."""
         require_same_teachers(store, {name: teacher.key for name, teacher in prepared.teachers.items()})
         store.describe(self.provenance(prepared))
         self.remember_teachers(store, prepared)
         return StudyDriver(
             problem=prepared.problem,
-            proposer=make_proposer(self.settings.search.proposer, **self.settings.search.options),
+            proposer=make_proposer(self.settings.search.proposer, **options),
             store=store,
             assets=self.assets,
             catalogue=prepared.catalogue,
@@ -342,6 +344,8 @@ class Study:
         """Looks at data, teachers, space and budget, and estimates the time, without writing to the store."""
         settings = self.settings
         self.require_sound()
+        if settings.search.warm_start is not None:
+            read_earlier(settings.search.warm_start, self.space.to_json(), settings.objectives)
         teachers = self.teachers(progress)
         sizes = {}
         for name in ("params", "macs", "memory_bytes"):

@@ -21,7 +21,7 @@ LAYERS = {
     "distill": 3, "measure": 3,
     "teach": 4,
     "trial": 5, "store": 5, "optuna_samplers": 5,
-    "run": 6, "report": 6, "single": 6, "driver": 6, "shares": 6,
+    "run": 6, "report": 6, "single": 6, "driver": 6, "shares": 6, "warm_start": 6,
     "study": 7, "verify": 7, "bundle": 7,
     "config": 8,
     "cli": 9,

@@ -159,6 +159,7 @@ def build(raw: Mapping[str, Any]) -> StudySettings:
 
         require_classifier(name, "rivals.torchvision")
     url = placed(entry.store or default_store(entry.study))
+    earlier = placed(entry.search.warm_start) if entry.search.warm_start else None
     if "latency" in entry.objectives and entry.run.address is not None:
         raise ConfigError("run.address", entry.run.address, "none with the objective latency: it is this machine's")
     if entry.run.gpus_per_trial == "auto" and entry.run.address is not None:
@@ -173,7 +174,7 @@ def build(raw: Mapping[str, Any]) -> StudySettings:
         store=url,
         artifacts=place(entry.artifacts) if entry.artifacts else default_artifacts(url, entry.study),
         ladder=LadderSettings(**entry.ladder.model_dump()) if entry.ladder else None,
-        search=SearchSettings(**entry.search.model_dump()),
+        search=SearchSettings(**{**entry.search.model_dump(), "warm_start": earlier}),
         training=TrainingSettings(**entry.training.model_dump(exclude_none=True)),
         run=RunSettings(**{"timeout_s" if k == "timeout" else k: v for k, v in entry.run.model_dump().items()}),
         rivals=RivalSettings(**{**entry.rivals.model_dump(), "space": named_or_placed(entry.rivals.space)})

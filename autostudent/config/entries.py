@@ -200,6 +200,7 @@ class SearchEntry(Entry):
     proposer: str = "bayes"
     seed: Annotated[int, BeforeValidator(not_bool), Field(ge=0)] = 0
     options: dict[str, Any] = {}
+    warm_start: str | None = None
 
 
 class TrainingEntry(Entry):

@@ -1,0 +1,73 @@
+"""An earlier study that a search starts from: its finished students, copied once so that the record never changes."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from autostudent.assets import Assets
+from autostudent.errors import ConfigError
+from autostudent.records import Candidate, Objective, Result, Trial, TrialState
+from autostudent.settings import StudySettings
+from autostudent.store.store import Store
+
+KEY = "search.warm_start"
+COPIED = "warm_start"  # what the study remembers the copy by
+
+
+def read_earlier(url: str, spaces: Mapping[str, Any], objectives: Sequence[Objective]) -> list[Trial]:
+    """The students that an earlier study trained to the end, in order.
+
+    Args:
+        url: its store, which holds one study.
+        spaces: of the study that begins, as in `autostudent.study.Study.resolved`.
+        objectives: of the study that begins.
+
+    Raises:
+        ConfigError: for a study of another space, or without finished students that have these objectives.
+        StoreError: when there is no such store.
+    """
+    with Store.read(url) as store:
+        if store.resolved()["spaces"] != json.loads(json.dumps(spaces)):
+            raise ConfigError(KEY, store.url, "a study of the same space.students and space.recipe")
+        names = [objective.name for objective in objectives]
+        complete = [trial for trial in store.trials() if trial.state is TrialState.COMPLETE]
+        found = [trial for trial in complete if all(name in trial.values for name in names)]
+        if not found:
+            raise ConfigError(KEY, store.url, f"a study with finished students that have {', '.join(names)}")
+    return found
+
+
+def options_of(settings: StudySettings, spaces: Mapping[str, Any], store: Store, assets: Assets) -> dict[str, Any]:
+    """The options of a study's proposer, with the earlier study that it starts from.
+
+    That is what `read_earlier` found when the study began, as if trained for as long as students here; the same after
+    every resume.
+
+    Raises:
+        ConfigError, StoreError: as `read_earlier`, when the study begins.
+        AssetError: when the copy is gone.
+    """
+    options, url, epochs = dict(settings.search.options), settings.search.warm_start, settings.budget.epochs
+    if url is None:
+        return options
+    address = store.described().get(COPIED)
+    if address is None:
+        found = read_earlier(url, spaces, settings.objectives)
+        rows = [[t.candidate.to_json(), dict(t.costs), dict(t.results[-1].values)] for t in found]
+        address = assets.put(json.dumps(rows).encode(), ".json")
+        store.describe({COPIED: address})
+    options["source"] = [
+        Trial(
+            number,
+            Candidate.from_json(candidate),
+            "",
+            TrialState.COMPLETE,
+            costs,
+            (Result(epochs, values, order=number),),
+            epochs,
+        )
+        for number, (candidate, costs, values) in enumerate(json.loads(assets.get(address)))
+    ]
+    return options
