@@ -18,6 +18,7 @@ from autostudent.distill.methods.ca_mkd import CAMKD
 from autostudent.distill.methods.ces_kd import CESKD
 from autostudent.distill.methods.continuation_kd import ContinuationKD, annealed_share, label_share
 from autostudent.distill.methods.ctkd import CTKD, adversary_strength
+from autostudent.distill.methods.dist import DIST
 from autostudent.distill.methods.dkd import DKD, warmed
 from autostudent.distill.methods.dml import DML
 from autostudent.distill.methods.eskd import ESKD
@@ -26,7 +27,7 @@ from autostudent.distill.methods.none import NoTeacher
 from autostudent.distill.methods.self_kd import SelfKD
 from autostudent.distill.methods.sokd import SOKD, trunk_tap
 from autostudent.distill.methods.takd import TAKD
-from autostudent.distill.types import NetworkInfo
+from autostudent.distill.types import Batch, NetworkInfo, Output, State, View
 from autostudent.errors import ConfigError
 from autostudent.testing.methods import BATCH, benches, toy_spec
 from autostudent.testing.toys import toy_job
@@ -289,3 +290,19 @@ def test_views_of_the_suite_hold_only_what_is_needed() -> None:
     assert set(view.facts) == {"difficulty"}
     assert view.own.taps == {}
     assert len(view.batch.index) == BATCH
+
+
+def test_a_moved_temperature_does_not_let_correlations_explode() -> None:
+    """DIST under a temperature that an adversary drives up: its gradient stays of the size that its own one gives."""
+    draw = torch.Generator().manual_seed(0)
+    teacher = torch.randn(32, 10, generator=draw) * 3
+    own = (torch.randn(32, 10, generator=draw) * 3).requires_grad_()
+    method = DIST(temperature=2.0)
+    sizes = []
+    for heat in (None, 2.0, 30.0):
+        batch = Batch(torch.zeros(32, 1), torch.full((32, 10), 0.1), torch.arange(32))
+        view = View(batch, Output(own), (Output(teacher),), 0.5, temperature=heat)
+        (gradient,) = torch.autograd.grad(method.loss(view, State()).sum(), own)
+        sizes.append(float(gradient.norm()))
+    assert sizes[0] == pytest.approx(sizes[1])
+    assert sizes[2] < 5 * sizes[1]

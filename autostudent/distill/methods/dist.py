@@ -13,7 +13,11 @@ from autostudent.distill.types import Needs, State, View
 
 @dataclass(frozen=True)
 class DIST(Method):
-    """CE + weight T² (beta inter + gamma intra): correlations over classes and over the batch, see `losses.dist`."""
+    """CE + weight T² (beta inter + gamma intra): correlations over classes and over the batch, see `losses.dist`.
+
+    Note: a wrapper that moves the temperature leaves the factor at its own T². A divergence falls with the square of a
+    rising temperature, a correlation does not: with the factor an adversary that learns T would let the loss explode.
+    """
 
     paper = Paper(
         "Knowledge Distillation from A Stronger Teacher",
@@ -33,4 +37,5 @@ class DIST(Method):
 
     def loss(self, view: View, state: State) -> Tensor:
         heat = view.heat(self.temperature)
-        return self.weight * losses.dist(view.logits, view.teacher_logits[0], heat, self.beta, self.gamma)
+        scale = self.weight * (self.temperature / heat) ** 2
+        return scale * losses.dist(view.logits, view.teacher_logits[0], heat, self.beta, self.gamma)
