@@ -100,6 +100,7 @@ class Replay:
         except RuntimeError as error:
             log.warning("%s is not recorded: %s", type(self.network).__name__, str(error).splitlines()[0])
             self._refused = True
+            self.optimizer.zero_grad()  # what was to be recorded never ran: these would be no gradients
             return None
         passes = Passes(given, tuple(output.detach() for output in outputs), slopes, forward, backward)
         self._known[x.shape] = passes
