@@ -5,7 +5,8 @@ Of float32 numbers, 4 bytes each, a worker holds on its device at most
 * for each network that a recipe trains: six times its parameters (weights, gradient and momentum, and the same of the
   copy that a rung scores), and for a batch every number that a forward pass makes, kept for the backward pass, with the
   gradients of as many as live at once; where passes are recorded, `RECORDED` times that: recordings keep what they
-  made, and there is one for each of two lengths of batches, of the network and of its copy, beside a pass as it is;
+  made, of the network and of its copy, beside a pass as it is (batches of a second length, which there are none of
+  now, would make it five: the number has never been measured and stays on the safe side);
 * or, where that is more, what lives at once when `LOOK` pictures are looked at, by the student or the largest teacher;
 * the parameters of all teachers, and what they say of one view;
 * the pictures as bytes, four times (plain, a view and the next one, and what a view is cut from), and `LOOK` of them as
