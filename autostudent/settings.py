@@ -31,13 +31,15 @@ class LadderSettings:
     """The study's teacher assistants: ``assistants`` networks between the teacher ``of`` and the ``smallest`` size.
 
     ``spacing`` is that of their parameter counts, "geometric" or "linear". ``smallest`` is a parameter count; None
-    means the smallest student that the space and the limits allow.
+    means the smallest student that the space and the limits allow. ``chain`` says who teaches an assistant of the
+    chain: "full", the next larger one; "dp", whichever larger one makes it best on the meta split.
     """
 
     of: str
     assistants: int = 2
     spacing: str = "geometric"
     smallest: int | None = None
+    chain: str = "full"
 
 
 @dataclass(frozen=True)
@@ -48,13 +50,15 @@ class Roster:
     without a ladder the whole catalogue. ``flat``: assistants of the same sizes that the main teacher itself taught,
     and that never saw the meta split. ``dense``: assistants each taught by all larger ones, after the main teacher.
     ``sources``: other teachers that may stand in for the main one, with the id of the method that made them so
-    ("eskd", "teacher_sweet_spot"), or "".
+    ("eskd", "teacher_sweet_spot"), or "". ``figures``: parameters and validation accuracy of the main teacher and the
+    assistants below it, once they are made; rules that go by them wait for it.
     """
 
     ladder: tuple[str, ...] = ()
     flat: tuple[str, ...] = ()
     dense: tuple[str, ...] = ()
     sources: Mapping[str, str] = field(default_factory=dict)
+    figures: Mapping[str, tuple[float, float]] = field(default_factory=dict)
 
     def family(self, name: str) -> tuple[str, ...]:
         """The teachers of "chain", "flat" or "dense"."""

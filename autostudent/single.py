@@ -28,7 +28,14 @@ from autostudent.settings import LadderSettings, Roster, TrainingSettings, rests
 from autostudent.space.architecture import Architecture
 from autostudent.space.cost import costs
 from autostudent.space.space import load_space
-from autostudent.teach.catalogue import make_facts, make_teachers, require_data, require_open, shared_costs
+from autostudent.teach.catalogue import (
+    informed,
+    make_facts,
+    make_teachers,
+    require_data,
+    require_open,
+    shared_costs,
+)
 from autostudent.teach.forms import Form
 from autostudent.teach.knowledge import Knowledge
 from autostudent.teach.teacher import Teacher
@@ -98,7 +105,7 @@ class Course:
             rungs=(self.epochs,),
             space=load_space("resnet_family", None),
             teachers={name: teacher.key for name, teacher in teachers.items()},
-            roster=self.roster,
+            roster=informed(self.roster, teachers),
             artifacts=str(assets.root),
             seed=seed,
             owner=digest(["single", self.dataset.fingerprint]),
@@ -153,11 +160,11 @@ def train(
         Diverged: when the loss or the network's answers are not finite.
     """
     setup, dataset = worker.setup, worker.dataset
-    recipe = read_recipe(config, setup.roster)
+    recipe = read_recipe(config, setup.roster, costs(graph).params)
     student_of: Make = lambda s: build(graph, s, dataset.mean, dataset.std)  # noqa: E731
     if setup.training.compile:
         student_of = compiled(student_of, worker.device)
-    job = worker.job(student_of, Candidate(config, 0), 0)
+    job = worker.job(student_of, costs(graph).params, Candidate(config, 0), 0)
     epochs = epochs or setup.epochs
     if epochs > setup.epochs:
         if job.sources:

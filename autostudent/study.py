@@ -30,7 +30,7 @@ from autostudent.settings import StudySettings, epochs_of
 from autostudent.shares import Share, given, gpus, needed, require_gpus, share_of
 from autostudent.space.space import Space, load_space
 from autostudent.store.store import Store
-from autostudent.teach.catalogue import make_facts, make_teachers, require_data, require_open, shared_costs
+from autostudent.teach.catalogue import informed, make_facts, make_teachers, require_data, require_open, shared_costs
 from autostudent.teach.forms import Form
 from autostudent.teach.knowledge import Knowledge
 from autostudent.teach.teacher import Teacher
@@ -205,7 +205,7 @@ class Study:
             rungs=settings.budget.rungs,
             space=self.space,
             teachers={name: teacher.key for name, teacher in teachers.items()},
-            roster=settings.roster,
+            roster=informed(settings.roster, teachers),
             artifacts=str(self.assets.root),
             seed=self.shared_seed,
             owner=digest([settings.store, settings.study]),
@@ -274,7 +274,7 @@ class Study:
             store=store,
             assets=self.assets,
             catalogue=prepared.catalogue,
-            label=lambda candidate: self.label(candidate),
+            label=lambda c: prepared.setup.label(c, prepared.catalogue.describe(c).costs["params"]),
             retention=self.settings.retention,
             progress=progress,
             workers=self.settings.run.workers,
@@ -315,11 +315,6 @@ class Study:
         for name, teacher in prepared.teachers.items():
             kind = "teacher" if name in self.settings.teachers else "assistant"
             store.set_reference(name, {"kind": kind, "method": kind, **teacher.costs, **teacher.metrics})
-
-    def label(self, candidate: Candidate) -> dict[str, Any]:
-        """What the store shows of a candidate's recipe."""
-        recipe = read_recipe(candidate.config, self.settings.roster)
-        return {"method": recipe.name, "teachers": list(recipe.teachers)}
 
     def ledger(self) -> dict[str, list[dict[str, Any]]]:
         """Seconds of every student in three columns, and the users of every teacher (see `report.ledger`)."""

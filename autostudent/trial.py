@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import Any
 
 import torch
 from safetensors.torch import save as save_tensors
@@ -34,6 +35,7 @@ from autostudent.measure.quality import quality
 from autostudent.records import LATENCY, Candidate, Cause, Failure, Result, Segment
 from autostudent.settings import Roster, TrainingSettings
 from autostudent.space.architecture import Architecture, freeze
+from autostudent.space.cost import costs
 from autostudent.space.space import Space
 from autostudent.teach.derived import Facts
 from autostudent.teach.ensemble import EnsembleWeights
@@ -75,6 +77,11 @@ class TrialSetup:
     def ladder(self) -> tuple[str, ...]:
         """The main teacher and the chain of assistants below it."""
         return self.roster.ladder
+
+    def label(self, candidate: Candidate, params: float) -> dict[str, Any]:
+        """What the store shows of the recipe of a student with so many parameters."""
+        recipe = read_recipe(candidate.config, self.roster, params)
+        return {"method": recipe.name, "teachers": list(recipe.teachers)}
 
     def keys(self, names: Sequence[str]) -> tuple[str, ...]:
         """The asset keys of teachers, as far as they were made."""
@@ -202,9 +209,9 @@ class TrialWorker:
             log.warning("trial %d: its stored graph, drawn by %s, is not redrawn here", segment.trial, stored.versions)
         return stored, same
 
-    def job(self, student: Callable[[int], nn.Module], candidate: Candidate, replicate: int) -> Job:
-        """The training of ``student`` (made from a seed) by the recipe of this candidate."""
-        recipe = read_recipe(candidate.config, self.setup.roster)
+    def job(self, student: Callable[[int], nn.Module], params: float, candidate: Candidate, replicate: int) -> Job:
+        """The training of ``student`` (made from a seed, of so many parameters) by the recipe of this candidate."""
+        recipe = read_recipe(candidate.config, self.setup.roster, params)
         dataset = self.dataset
         return Job(
             student=student,
@@ -244,7 +251,8 @@ class TrialWorker:
 
     def _run(self, segment: Segment, architecture: Architecture, started: float) -> Result:
         mean, std = self.dataset.mean, self.dataset.std
-        job = self.job(lambda seed: build(architecture, seed, mean, std), segment.candidate, segment.replicate)
+        student: Callable[[int], nn.Module] = lambda seed: build(architecture, seed, mean, std)  # noqa: E731
+        job = self.job(student, costs(architecture).params, segment.candidate, segment.replicate)
         fit = Fit.restore(job, self.assets.get(segment.checkpoint)) if segment.checkpoint else Fit(job)
         before = dict(fit.seconds)  # the ledger of earlier segments came with the checkpoint
         fit.run(segment.until_epoch)

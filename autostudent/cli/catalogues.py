@@ -64,8 +64,14 @@ def details(method: type[Method]) -> dict[str, Any]:
         }
         for knob, default, allowed in knobs(method)
     ]
-    made = method(inner=KD()) if issubclass(method, Wrapper) else method()
-    return {"about": inspect.getdoc(method) or "", "needs": needs_of(made), "hyperparameters": ranges}
+    parts = {"inner": KD()} if issubclass(method, Wrapper) else {}
+    needs = needs_of(method(**parts))
+    for knob, default, allowed in knobs(method):
+        for value in allowed["choices"] or (allowed["low"], allowed["high"]):
+            if value != default:
+                more = [need for need in needs_of(method(**parts, **{knob: value})) if need not in needs]
+                needs += [f"{need} (where {knob} is not {default})" for need in more if ": " not in need]
+    return {"about": inspect.getdoc(method) or "", "needs": list(dict.fromkeys(needs)), "hyperparameters": ranges}
 
 
 def needs_of(method: Method) -> list[str]:
@@ -83,7 +89,7 @@ def needs_of(method: Method) -> list[str]:
         who = {"flat": "flat assistants", "dense": "teacher and dense assistants"}.get(method.family, "teachers")
         found.append(f"{least} or more: {who}" if most is None else f"{least} to {most} {who}")
     found += [f"the teacher's {needs.access}"] if needs.access in ("taps", "heads") else []
-    found += ["a meta split"] if needs.meta else []
+    found += ["a meta split"] if needs.meta_split else []
     found += ["pictures that are not mixed"] if needs.one_label else []
     found += [f"derived: {fact}" for fact in needs.derived]
     return found

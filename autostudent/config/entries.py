@@ -163,6 +163,7 @@ class LadderEntry(Entry):
     assistants: Annotated[Count, Field(ge=0, le=8)] = 2
     spacing: Annotated[str, Field(pattern="^(geometric|linear)$")] = "geometric"
     smallest: Positive | None = None
+    chain: Annotated[str, Field(pattern="^(full|dp)$")] = "full"
 
 
 class SpaceEntry(Entry):

@@ -66,6 +66,7 @@ def train_student(
     """
     from autostudent.distill.recipe import read_recipe, require_entries
     from autostudent.single import train
+    from autostudent.space.cost import costs
     from autostudent.trial import TrialWorker, one_thread, weights_of
 
     teachers = [teacher] if isinstance(teacher, str) else [*teacher]
@@ -84,7 +85,7 @@ def train_student(
         say(f"training the student for {course.epochs} epochs")
         worker = TrialWorker(room.setup)
         network, outcome = train(worker, graph, config, seed, test=test)
-    outcome["shared"] = room.shared(read_recipe(config, course.roster))
+    outcome["shared"] = room.shared(read_recipe(config, room.setup.roster, costs(graph).params))
     outcome["seconds"]["shared"] = sum(outcome["shared"].values())
     if out is not None:
         folder = Path(out)

@@ -1,16 +1,19 @@
 """From the flat configuration of a candidate to the method that teaches it: the factored recipe, put together.
 
 Questions that are answered apart: ``kd.loss`` (the loss), ``teach.scheme`` (who teaches: the main teacher, a rung of
-the ladder, an expert for each image, an ensemble of assistants, all), ``teach.source`` (another teacher in the main
-one's place), ``kd.curriculum`` (a learned temperature), ``kd.stop`` (when the teacher falls silent), ``optim.*`` (how
-the student is optimised). A hyperparameter of a method is looked for under ``<method id>.<name>`` and then under
-``kd.<name>``, where methods share it; what is not given keeps the method's default.
+the ladder, an expert for each image, an ensemble of assistants, all), ``teach.rule`` and ``teach.rung`` (which rung),
+``teach.source`` (another teacher in the main one's place), ``kd.curriculum`` (a learned temperature), ``kd.stop`` (when
+the teacher falls silent), ``optim.*`` (how the student is optimised). A hyperparameter of a method is looked for under
+``<method id>.<name>`` and then under ``kd.<name>``, where methods share it; what is not given keeps the method's
+default.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from math import log
+from statistics import linear_regression
 from typing import Any
 
 from autostudent.distill.method import Method, Paper, Wrapper, check_knob, knobs
@@ -21,10 +24,11 @@ from autostudent.settings import Roster
 
 SCHEMES = {"single": None, "ladder": "takd", "experts": "ces_kd", "ensemble": "ta_ensemble", "all": None}
 CURRICULA = {"fixed": None, "ctkd": "ctkd"}
+RULES = ("explicit", "geometric_params", "acc_midpoint", "full_chain")
 FULL = "full"  # the value of teach.source that is no other teacher
 OPTIM = {"optim.lr": 0.1, "optim.weight_decay": 5e-4, "optim.smoothing": 0.0}
 RANGES = dict.fromkeys((*OPTIM, "kd.stop"), (0.0, 1.0)) | {"optim.lr": (1e-6, 100.0)}
-QUESTIONS = ("kd.loss", "kd.curriculum", "kd.stop", "teach.scheme", "teach.rung", "teach.source")
+QUESTIONS = ("kd.loss", "kd.curriculum", "kd.stop", "teach.scheme", "teach.rule", "teach.rung", "teach.source")
 QUIET = ("takd", "ces_kd", "ta_ensemble", "teacher_sweet_spot")  # do not repeat that their loss is plain ``kd``
 
 
@@ -33,7 +37,8 @@ class Recipe:
     """How one student is taught.
 
     ``name`` is a label derived from the parts ("none", "kd", "takd", "ctkd(ces_kd)"). ``teachers`` are names of the
-    study's frozen teachers, in the order of the method's sources.
+    study's frozen teachers, in the order of the method's sources; all that it may be, where a rule that goes by the
+    student's size was asked without one.
     """
 
     name: str
@@ -65,23 +70,28 @@ def label(method: Method) -> str:
     return own if own in QUIET and inner == "kd" else f"{own}({inner})"
 
 
-def read_recipe(config: Mapping[str, Value], roster: Roster) -> Recipe:
+def read_recipe(config: Mapping[str, Value], roster: Roster, params: float | None = None) -> Recipe:
     """The recipe that ``config`` stands for; entries about the student are left alone.
 
     Args:
         config: active parameters of a candidate, by dotted name.
         roster: the study's frozen teachers.
+        params: of the student, for rules that go by its size (`_rung`).
 
     Raises:
         ConfigError: for an unknown method or hyperparameter, a value out of range, or parts that do not go together.
     """
     reader = _Reader(config)
     method = reader.make(str(config.get("kd.loss", "none")), "kd.loss")
-    method, teachers = _who_teaches(reader, method, roster)
+    method, teachers = _who_teaches(reader, method, roster, params)
     curriculum = str(config.get("kd.curriculum", "fixed"))
     if curriculum not in CURRICULA:
         raise unknown_name("kd.curriculum", curriculum, CURRICULA)
     if CURRICULA[curriculum]:
+        if "kd.temperature" in config:
+            raise ConfigError(
+                "kd.temperature", config["kd.temperature"], f"nothing with kd.curriculum {curriculum}: it is learned"
+            )
         method = reader.make("ctkd", "kd.curriculum", inner=method)
     stop = _number(config, "kd.stop", 1.0)
     if stop < 1.0 or roster.sources.get(str(config.get("teach.source", FULL))) == "eskd":
@@ -91,7 +101,7 @@ def read_recipe(config: Mapping[str, Value], roster: Roster) -> Recipe:
     return Recipe(label(method), method, teachers, **optim)
 
 
-def _who_teaches(reader: _Reader, loss: Method, roster: Roster) -> tuple[Method, tuple[str, ...]]:
+def _who_teaches(reader: _Reader, loss: Method, roster: Roster, params: float | None) -> tuple[Method, tuple[str, ...]]:
     """The loss under the teaching scheme, and the teachers' names."""
     config, (least, most) = reader.config, loss.needs.teachers
     scheme = str(config.get("teach.scheme", "single" if least <= 1 else "all"))
@@ -99,7 +109,13 @@ def _who_teaches(reader: _Reader, loss: Method, roster: Roster) -> tuple[Method,
         raise unknown_name("teach.scheme", scheme, SCHEMES)
     name = method_id(loss)
     if most == 0:
-        for key in ("teach.scheme", "teach.source", "teach.rung", *(("kd.stop",) if name == "none" else ())):
+        for key in (
+            "teach.scheme",
+            "teach.source",
+            "teach.rule",
+            "teach.rung",
+            *(("kd.stop",) if name == "none" else ()),
+        ):
             if key in config:
                 raise ConfigError(key, config[key], f"nothing: the loss {name} has no frozen teacher")
         return loss, ()
@@ -110,16 +126,15 @@ def _who_teaches(reader: _Reader, loss: Method, roster: Roster) -> tuple[Method,
         raise ConfigError(
             "teach.source", source, f"nothing with the scheme {scheme}: it stands in for a single teacher"
         )
-    if "teach.rung" in config and scheme != "ladder":
-        raise ConfigError(
-            "teach.rung", config["teach.rung"], f"nothing with the scheme {scheme}: it names a rung of the ladder"
-        )
+    for key in ("teach.rule", "teach.rung"):
+        if key in config and scheme != "ladder":
+            raise ConfigError(key, config[key], f"nothing with the scheme {scheme}: it names a rung of the ladder")
     wrapper = SCHEMES[scheme]
     if scheme == "single":
         chosen: tuple[str, ...] = (_source(source, roster),)
         wrapper = roster.sources.get(source) if roster.sources.get(source) != "eskd" else None
     elif scheme == "ladder":
-        chosen = (_rung(config, roster.ladder),)
+        chosen = _rung(config, roster, params)
     else:
         family = loss.family if wrapper is None else METHODS[wrapper].family
         chosen = roster.family(family)
@@ -162,12 +177,38 @@ def _source(name: str, roster: Roster) -> str:
     return name
 
 
-def _rung(config: Mapping[str, Value], ladder: Sequence[str]) -> str:
-    """The teacher on the rung that the recipe asks for."""
-    rung = _typed(config.get("teach.rung", 1), 1)
-    if isinstance(rung, bool) or not isinstance(rung, int) or not 1 <= rung < len(ladder):
-        raise ConfigError("teach.rung", rung, _assistants(len(ladder) - 1))
-    return ladder[rung]
+def _rung(config: Mapping[str, Value], roster: Roster, params: float | None) -> tuple[str, ...]:
+    """The teacher on the rung that the recipe asks for; all that it may be, while figures or ``params`` are not known.
+
+    Rules of Mirzadeh et al. 2020 (arXiv 1902.03393), ``teach.rule``: "explicit", ``teach.rung`` says it; "full_chain",
+    the last; "geometric_params", whose size is nearest to the geometric mean of the main teacher's and the student's;
+    "acc_midpoint", whose accuracy is nearest to the mean of theirs. The student's own accuracy, for which the paper
+    trains it beforehand, is read off a line through the ladder's accuracies over the logarithm of their sizes.
+    """
+    ladder, rule = roster.ladder, config.get("teach.rule", RULES[0])
+    if rule not in RULES:
+        raise unknown_name("teach.rule", str(rule), RULES)
+    if len(ladder) < 2:
+        raise ConfigError("teach.scheme", "ladder", _assistants(0))
+    if rule == "explicit":
+        rung = _typed(config.get("teach.rung", 1), 1)
+        if isinstance(rung, bool) or not isinstance(rung, int) or not 1 <= rung < len(ladder):
+            raise ConfigError("teach.rung", rung, _assistants(len(ladder) - 1))
+        return (ladder[rung],)
+    if "teach.rung" in config:
+        raise ConfigError("teach.rung", config["teach.rung"], f"nothing with teach.rule {rule}")
+    if rule == "full_chain":
+        return ladder[-1:]
+    if params is None or any(name not in roster.figures for name in ladder):
+        return ladder[1:]
+    sizes = [log(roster.figures[name][0]) for name in ladder]
+    scores = [roster.figures[name][1] for name in ladder]
+    place, own = sizes, log(params)
+    if rule == "acc_midpoint":
+        line = linear_regression(sizes, scores)
+        place, own = scores, min(1.0, max(0.0, line.intercept + line.slope * own))
+    middle = (place[0] + own) / 2
+    return (min(ladder[1:], key=lambda name: abs(place[ladder.index(name)] - middle)),)
 
 
 def _assistants(count: int, least: int = 1) -> str:

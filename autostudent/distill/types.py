@@ -103,11 +103,15 @@ class Needs:
     teachers: tuple[int, int | None] = (0, 0)
     access: str = "none"
     taps: tuple[str, ...] = ()
-    index: bool = False
     meta: bool = False
     derived: tuple[str, ...] = ()
     live: bool = False
     one_label: bool = False
+
+    @property
+    def meta_split(self) -> bool:
+        """Whether the data must have a meta split: to learn from, or because a derived fact was chosen on it."""
+        return self.meta or any(fact.startswith("ensemble_") for fact in self.derived)
 
     def __or__(self, other: Needs) -> Needs:
         """What both together need (a wrapper's own and its inner method's)."""
@@ -117,7 +121,6 @@ class Needs:
             teachers=(max(self.teachers[0], other.teachers[0]), most),
             access=max(self.access, other.access, key=ACCESS.index),
             taps=tuple(dict.fromkeys((*self.taps, *other.taps))),
-            index=self.index or other.index,
             meta=self.meta or other.meta,
             derived=tuple(dict.fromkeys((*self.derived, *other.derived))),
             live=self.live or other.live,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -39,7 +40,7 @@ def make_teachers(
         specs: of the catalogue, by name (see `autostudent.teach.teachers.resolve`).
         ladder: the study's; None for no assistants.
         smallest: parameters of the smallest student, asked for when the ladder does not say.
-        wanted: names of assistants that recipes can ask for; families without any of these are not made.
+        wanted: names of assistants that recipes can ask for; families are made as far down as these reach.
         dataset: what the teachers learn and are measured on.
         assets: where they are kept.
         device: where they are trained and will run.
@@ -49,15 +50,21 @@ def make_teachers(
     found = {name: resolve(name, spec, dataset, assets, device, seed, say) for name, spec in specs.items()}
     if ladder is None:
         return found
-    size = ladder.smallest or smallest()
+    size, top = ladder.smallest or smallest(), found[ladder.of]
     for family, first in (("chain", "ta"), ("flat", "flat"), ("dense", "dense")):
-        if any(name.startswith(first) and name not in specs for name in wanted):
-            top = found[ladder.of]
+        numbers = [int(name.removeprefix(first)) for name in wanted if name.startswith(first) and name not in specs]
+        if numbers:
             found |= assistants_below(
                 top, ladder.assistants, size, dataset, assets, family=family, spacing=ladder.spacing,
-                device=device, seed=seed, say=say,
+                chain=ladder.chain, last=max(numbers), device=device, seed=seed, say=say,
             )  # fmt: skip
     return found
+
+
+def informed(roster: Roster, teachers: Mapping[str, Teacher]) -> Roster:
+    """The roster with what is known of its ladder now that teachers were made."""
+    made = {name: teachers[name] for name in roster.ladder if name in teachers}
+    return replace(roster, figures={name: (t.costs["params"], t.metrics["accuracy"]) for name, t in made.items()})
 
 
 def make_facts(roster: Roster, teachers: Mapping[str, Teacher], dataset: Dataset, assets: Assets) -> None:
@@ -75,8 +82,7 @@ def require_data(recipes: Iterable[Recipe], dataset: Dataset) -> None:
     """
     for recipe in recipes:
         needs = recipe.method.needs
-        weighed = any(fact.startswith("ensemble_") for fact in needs.derived)
-        if (needs.meta or weighed) and len(dataset.meta) == 0:
+        if needs.meta_split and len(dataset.meta) == 0:
             raise ConfigError("data.meta", 0, f"a share above 0: {recipe.name} needs a meta split")
         if needs.one_label and dataset.augment.mixup:
             allowed = f"0: {recipe.name} needs pictures of one class"

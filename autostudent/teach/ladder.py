@@ -15,6 +15,8 @@ from autostudent.distill.method import Method
 from autostudent.distill.methods import METHODS
 from autostudent.distill.optim import Optim
 from autostudent.errors import ConfigError
+from autostudent.measure.predict import predict
+from autostudent.measure.quality import quality
 from autostudent.space.architecture import Architecture
 from autostudent.space.cost import costs
 from autostudent.space.resnet import resnet
@@ -37,6 +39,8 @@ def ladder(
     *,
     family: str = "chain",
     spacing: str = "geometric",
+    chain: str = "full",
+    last: int | None = None,
     device: str = "cpu",
     seed: int = 0,
     say: Say = silent,
@@ -53,40 +57,59 @@ def ladder(
         assets: where they are kept.
         family: "chain", "flat" or "dense".
         spacing: of their sizes, "geometric" or "linear".
+        chain: "full", or "dp": in the family "chain" every assistant is trained under each larger one, and the best on
+            the meta split, which none of the ladder then learns from, stays (the paper's dynamic program: the best
+            way to a size does not depend on what follows).
+        last: how many of the assistants to make, from the largest on; None for all.
         device: where they are trained and will run.
         seed: of their training.
         say: told what is being done.
 
     Raises:
-        ConfigError: when there is no room for them between teacher and smallest student.
+        ConfigError: when there is no room for them between teacher and smallest student, or no meta split for "dp".
     """
+    if chain == "dp" and len(dataset.meta) == 0:
+        raise ConfigError("ladder.chain", chain, "full: the data has no meta split to choose on; see data.meta")
     made: dict[str, Teacher] = {}
     optim = Optim(**top.about.get("optim", DEFAULTS))
     stem_stride = stride_like(top, min(dataset.shape[1:]))
     largest = top.costs["params"]
-    for number, target in enumerate(sizes(int(largest), smallest, assistants, spacing), 1):
+    for number, target in enumerate(sizes(int(largest), smallest, assistants, spacing)[:last], 1):
         architecture = assistant(target, dataset, stem_stride)
         if costs(architecture).params >= largest:
             raise ConfigError(
                 "ladder.assistants", assistants, f"fewer steps from {top.name}'s {top.costs['params']:,.0f} parameters"
             )
-        parents = {"chain": (top, *made.values())[-1:], "flat": (top,), "dense": (top, *made.values())}[family]
+        above = (top, *made.values())
+        ways: list[tuple[Teacher, ...]] = [{"chain": above[-1:], "flat": (top,), "dense": above}[family]]
+        if family == "chain" and chain == "dp":
+            ways = [(parent,) for parent in above]
         name = f"{'ta' if family == 'chain' or (family == 'dense' and number == 1) else family}{number}"
-        made[name] = trained(
-            name,
-            architecture,
-            dataset,
-            assets,
-            optim,
-            method=recipe(len(parents)),
-            parents=parents,
-            device=device,
-            seed=seed,
-            say=say,
-            held_out=family == "flat",
-        )
+        found = [
+            trained(
+                name,
+                architecture,
+                dataset,
+                assets,
+                optim,
+                method=recipe(len(parents)),
+                parents=parents,
+                device=device,
+                seed=seed,
+                say=say,
+                held_out=family == "flat" or chain == "dp",
+            )
+            for parents in ways
+        ]
+        made[name] = found[0] if len(found) == 1 else max(found, key=lambda teacher: held_out(teacher, dataset))
         largest = made[name].costs["params"]
     return made
+
+
+def held_out(teacher: Teacher, dataset: Dataset) -> tuple[float, float]:
+    """How good a network is on the meta split: its accuracy, then its negative log-loss."""
+    found = quality(predict(teacher.module, dataset.held_out.x, teacher.device), dataset.held_out.y)
+    return found["accuracy"], -found["nll"]
 
 
 def recipe(parents: int = 1) -> Method:

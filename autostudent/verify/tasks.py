@@ -30,7 +30,7 @@ from autostudent.measure.quality import quality
 from autostudent.records import Candidate, Value, digest
 from autostudent.teach.training import KEPT_EVERY_S, unfinished
 from autostudent.trial import TrialSetup, TrialWorker, answers, bank_of
-from autostudent.verify.networks import network_of
+from autostudent.verify.networks import costs_of, network_of
 
 CODE = 3  # raised when the outcome of a task would change
 
@@ -138,7 +138,7 @@ class Bench:
         student: Make = partial(network_of, task.graph, mean=dataset.mean, std=dataset.std)
         if setup.training.compile:
             student = compiled(student, worker.device)
-        job = worker.job(student, Candidate(task.config, 0), task.replicate)
+        job = worker.job(student, costs_of(task.graph)["params"], Candidate(task.config, 0), task.replicate)
         if task.epochs != setup.epochs:
             assert not job.sources, "what teachers say is known for the views of the students' bank alone"
             job = dataclasses.replace(job, bank=bank_of(dataset, task.epochs, setup.seed))

@@ -79,6 +79,16 @@ def test_a_method_brings_the_ladder_that_it_asks_for(shared: list[str], method: 
     assert "main" in outcome["shared"]  # it taught the assistants, where it is no teacher itself
 
 
+@pytest.mark.parametrize(("student", "rung"), [("resnet:8x7", "ta1"), ("resnet:8x1", "ta2")])
+def test_a_rule_chooses_the_rung_by_the_size_of_the_student(shared: list[str], student: str, rung: str) -> None:
+    ladder = ["ladder.of=main", "ladder.assistants=2", "ladder.smallest=2000"]
+    rule = [*ladder, "teach.rule=geometric_params"]
+    outcome = autostudent.train_student(student, "takd", "resnet:8x8@1", settings=[*shared, *rule], epochs=1)
+
+    assert outcome["teachers"] == [rung]
+    assert rung in outcome["shared"]
+
+
 def test_the_same_training_gives_the_same_student(shared: list[str], run: Run) -> None:
     common = ("distill", "--student", "resnet:8x2", "--method", "none", "--epochs", 2, "--json", *given(shared))
     first, again, other = (json.loads(run(*common, "--seed", seed)[1])["validation"] for seed in (3, 3, 4))
@@ -127,7 +137,9 @@ def test_a_trial_of_a_study_is_trained_again_with_its_own_recipe(run: Run, tmp_p
     with study.open_store() as store:
         kept = {"graph": study.assets.put(json.dumps(graph.to_json()).encode(), ".json")}
         price = {name: float(value) for name, value in costs(graph).as_dict().items()}
-        number = store.create(candidate, graph.fingerprint, price, {**study.label(candidate), **kept}).number
+        number = store.create(
+            candidate, graph.fingerprint, price, {"method": "takd", "teachers": ["ta2"], **kept}
+        ).number
     code, out, err = run("distill", "--student", f"{tmp_path}/small.yaml#{number}", "--epochs", 1, "--json")
     outcome = json.loads(out)
 
@@ -214,7 +226,9 @@ def test_methods_list_paper_needs_and_knobs_of_all(run: Run) -> None:
         ("kd", "1 teacher"),
         ("amal", "a meta split"),
         ("ta_ensemble", "2 or more: flat assistants"),
+        ("ta_ensemble", "a meta split"),
         ("ces_kd", "derived: difficulty"),
+        ("ca_mkd", "the teacher's heads (where feature is not 0.0)"),
         ("ca_mkd", "2 or more: teachers"),
         ("sokd", "the teacher's taps"),
     ],

@@ -18,6 +18,7 @@ from autostudent.distill.methods.ca_mkd import CAMKD
 from autostudent.distill.methods.ces_kd import CESKD
 from autostudent.distill.methods.continuation_kd import ContinuationKD, annealed_share, label_share
 from autostudent.distill.methods.ctkd import CTKD, adversary_strength
+from autostudent.distill.methods.dgkd import DGKD
 from autostudent.distill.methods.dist import DIST
 from autostudent.distill.methods.dkd import DKD, warmed
 from autostudent.distill.methods.dml import DML
@@ -40,6 +41,18 @@ def test_kd_mixes_labels_and_teacher() -> None:
     expected = 0.3 * labels + 0.7 * losses.kd(bench.view.logits, bench.view.teacher_logits[0], 2.0)
 
     assert torch.allclose(bench.objective(), expected)
+
+
+def test_kd_averaged_over_classes_is_torchs_default_as_in_the_code_of_takd_and_dgkd() -> None:
+    bench = only(KD(temperature=2.0, weight=0.7, kl_reduction="elementmean"))
+    own, taught = bench.view.logits, bench.view.teacher_logits[0]
+    divergence = torch.nn.functional.kl_div((own / 2).log_softmax(1), (taught / 2).softmax(1), reduction="none").mean()
+    summed = only(DGKD(drop=0)).method
+    averaged = dataclasses.replace(summed, kl_reduction="elementmean")
+    view = only(summed).view
+
+    assert torch.allclose(bench.method.loss(bench.view, bench.state).mean(), 0.7 * 4 * divergence)
+    assert torch.allclose(averaged.loss(view, State()) * view.logits.shape[1], summed.loss(view, State()))
 
 
 def test_takd_is_its_loss_under_another_name() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections import Counter
 from collections.abc import Mapping
 
@@ -144,6 +145,11 @@ def test_entries_of_the_student_are_left_alone() -> None:
         ({"kd.loss": "kd", "teach.rung": 1}, FULL, "rung of the ladder"),
         ({"kd.loss": "none", "kd.stop": 0.5}, FULL, "no frozen teacher"),
         ({"kd.loss": "sokd", "teach.scheme": "ensemble"}, FULL, "logits of one frozen teacher"),
+        ({"kd.loss": "kd", "teach.rule": "full_chain"}, FULL, "rung of the ladder"),
+        ({"kd.loss": "kd", "teach.scheme": "ladder", "teach.rule": "best"}, FULL, "geometric_params"),
+        ({"kd.loss": "kd", "teach.scheme": "ladder", "teach.rule": "full_chain", "teach.rung": 1}, FULL, "full_chain"),
+        ({"kd.loss": "kd", "teach.scheme": "ladder", "teach.rule": "full_chain"}, ALONE, "no assistants"),
+        ({"kd.loss": "kd", "kd.curriculum": "ctkd", "kd.temperature": 2.0}, FULL, "it is learned"),
     ],
 )
 def test_what_does_not_go_together_is_refused_with_a_reason(
@@ -151,6 +157,50 @@ def test_what_does_not_go_together_is_refused_with_a_reason(
 ) -> None:
     with pytest.raises(ConfigError, match=message):
         read_recipe(config, roster)
+
+
+MADE = dataclasses.replace(
+    roster_of({"main": {"resnet": {}}}, LadderSettings("main", 3)),
+    figures={"main": (1e6, 0.95), "ta1": (1e5, 0.85), "ta2": (1e4, 0.75), "ta3": (1e3, 0.65)},
+)
+
+
+@pytest.mark.parametrize(
+    ("rule", "params", "teachers"),
+    [
+        ("full_chain", 1e4, ("ta3",)),
+        ("full_chain", None, ("ta3",)),
+        ("geometric_params", 1e4, ("ta1",)),  # sqrt(1e6 * 1e4) = 1e5
+        ("geometric_params", 1e2, ("ta2",)),
+        ("geometric_params", 1e-1, ("ta3",)),
+        ("acc_midpoint", 1e4, ("ta1",)),  # a tenth of the parameters costs .1 here: (.95 + .75) / 2
+        ("acc_midpoint", 1e2, ("ta2",)),
+        ("geometric_params", None, ("ta1", "ta2", "ta3")),
+        ("acc_midpoint", None, ("ta1", "ta2", "ta3")),
+    ],
+)
+def test_rules_choose_the_rung(rule: str, params: float | None, teachers: tuple[str, ...]) -> None:
+    config = {"kd.loss": "kd", "teach.scheme": "ladder", "teach.rule": rule}
+
+    assert read_recipe(config, MADE, params).teachers == teachers
+
+
+def test_the_midpoint_goes_by_accuracy_and_not_by_size() -> None:
+    uneven = {"main": (1e6, 0.95), "ta1": (1e5, 0.94), "ta2": (1e4, 0.93), "ta3": (1e3, 0.5)}
+    roster = dataclasses.replace(MADE, figures=uneven)
+    config: dict[str, Value] = {"kd.loss": "kd", "teach.scheme": "ladder", "teach.rule": "acc_midpoint"}
+    # least squares over the four: .83 + .136 (log10 n - 4.5); at 1e2 that is .49, halfway to .95 is .72
+    assert read_recipe(config, roster, 1e2).teachers == ("ta2",)
+    assert read_recipe({**config, "teach.rule": "geometric_params"}, roster, 1e2).teachers == ("ta2",)
+    # at 1e3 .626 and .788; sqrt(1e6 * 1e3) is as far from ta1 as from ta2
+    assert read_recipe(config, roster, 1e3).teachers == ("ta2",)
+    assert read_recipe({**config, "teach.rule": "geometric_params"}, roster, 1.1e3).teachers == ("ta1",)
+
+
+def test_an_unmade_ladder_leaves_the_rung_open() -> None:
+    config: dict[str, Value] = {"kd.loss": "kd", "teach.scheme": "ladder", "teach.rule": "geometric_params"}
+
+    assert read_recipe(config, FULL, 1e4).teachers == ("ta1", "ta2")
 
 
 def draw(params: tuple[Param, ...], rng: np.random.Generator) -> dict[str, Value]:

@@ -32,6 +32,14 @@ ALONE = roster_of({"main": {"resnet": {}}}, None)
 LADDER = roster_of({"main": {"resnet": {}}}, LadderSettings("main", 2))
 SPACES = {"kd_all": ALL, "kd_logit": ALONE, "kd_teachers": LADDER, "kd_basic": LADDER, "kd_single": ALONE}
 
+LEFT_OUT = {
+    "teacher_sweet_spot.permute": "the paper's control: it destroys what the teacher knows",
+    "continuation_kd.class_reduction": "the unit of the margin, which is searched",
+    "kd.kl_reduction": "a factor of the weight, which is searched",
+    "dgkd.kl_reduction": "a factor of the weight, which is searched",
+    "ctkd.lowest": "1 wherever the method was used; the span moves the temperature",
+}
+
 SHARING = ("kd", "dkd", "nkd", "dist")  # losses whose temperature is one variable
 
 
@@ -99,6 +107,17 @@ def test_ranges_stay_within_those_of_the_methods(case: tuple[Space, Roster]) -> 
                     assert value in allowed["choices"], name
                 else:
                     assert allowed["low"] <= float(value) <= allowed["high"], name
+
+
+def test_every_knob_is_searched_or_left_out_for_a_reason() -> None:
+    searched = set(load_space("hnag_tiny", "kd_all").recipe)
+    shared = {f"{name}.temperature" for name in SHARING} | {"eskd.stop"}
+    missing = {
+        f"{name}.{knob}" for name, method in METHODS.items() for knob, _, _ in knobs(method) if knob != "inner"
+    } - searched
+
+    assert missing - shared == {*LEFT_OUT}
+    assert searched >= {"kd.temperature", "kd.stop"}
 
 
 def dict_of(method: type) -> dict[str, dict]:

@@ -2,10 +2,13 @@ import pytest
 import torch
 
 from autostudent.assets import Assets
+from autostudent.data import datasets
 from autostudent.data.vision_import import vision
+from autostudent.distill.optim import Optim
 from autostudent.errors import ConfigError
 from autostudent.space.cost import costs
-from autostudent.teach.ladder import assistant, ladder, sizes, stride_like
+from autostudent.teach.ladder import assistant, held_out, ladder, recipe, sizes, stride_like
+from autostudent.teach.making import trained
 from autostudent.teach.teachers import resolve
 
 
@@ -42,6 +45,34 @@ def test_each_assistant_is_taught_by_the_next_larger(digits, tmp_path):
     again = ladder(top, 2, 1_000, digits, assets, say=said.append)
     assert said == []
     assert [t.key for t in again.values()] == [t.key for t in made.values()]
+
+
+def test_the_best_way_down_is_the_one_best_on_held_out_data(digits, tmp_path):
+    assets = Assets(tmp_path)
+    top = resolve("main", {"resnet": {"depth": 8, "width": 8}, "epochs": 2}, digits, assets)
+    made = ladder(top, 2, 1_000, digits, assets, chain="dp")
+    plain = recipe()
+    ways = [
+        trained(
+            "ta2", assistant(int(made["ta2"].costs["params"]), digits, 1), digits, assets, Optim(epochs=2),
+            method=plain, parents=(parent,), held_out=True,
+        )
+        for parent in (top, made["ta1"])
+    ]  # fmt: skip
+    assert made["ta1"].about["parents"] == [top.key]
+    assert len({way.key for way in ways}) == 2
+    assert len(list((tmp_path / "teachers").iterdir())) == 4  # the two ways to the second are all that was added
+    assert made["ta2"].key == max(ways, key=lambda way: held_out(way, digits)).key
+    with pytest.raises(ConfigError, match="no meta split"):
+        ladder(top, 2, 1_000, datasets.load({"name": "digits", "limit": 300, "meta": 0}), assets, chain="dp")
+
+
+def test_a_ladder_is_made_as_far_down_as_asked(digits, tmp_path):
+    assets = Assets(tmp_path)
+    top = resolve("main", {"resnet": {"depth": 8, "width": 8}, "epochs": 1}, digits, assets)
+    first = ladder(top, 2, 1_000, digits, assets, last=1)
+    assert list(first) == ["ta1"]
+    assert ladder(top, 2, 1_000, digits, assets)["ta1"].key == first["ta1"].key
 
 
 def test_assistants_halve_pictures_like_their_teacher(digits, tmp_path):

@@ -79,7 +79,7 @@ class AMAL(Method):
 
     @property
     def needs(self) -> Needs:
-        return Needs(teachers=(1, None), access="logits", index=True, meta=True)
+        return Needs(teachers=(1, None), access="logits", meta=True)
 
     @property
     def cadence(self) -> Cadence:

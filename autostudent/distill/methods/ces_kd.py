@@ -45,7 +45,7 @@ class CESKD(Wrapper):
         require_one_teacher("ces_kd", self.inner)
 
     def own_needs(self) -> Needs:
-        return Needs(teachers=(1, None), access="logits", derived=(self.score,), index=True)
+        return Needs(teachers=(1, None), access="logits", derived=(self.score,))
 
     def init(self, spec: Spec) -> State:
         state = State()

@@ -10,12 +10,13 @@ from autostudent.errors import ConfigError
 
 @dataclass(frozen=True)
 class TAKD(Wrapper):
-    """A single-teacher loss whose teacher is an assistant of the ladder; the recipe says which rung.
+    """A single-teacher loss whose teacher is an assistant of the ladder; ``teach.rule`` and ``teach.rung`` say which.
 
-    Assistants are the study's, each taught by the next larger one, trained once for all students. So nothing is left
-    to do here but to say whose idea it was.
+    Assistants are the study's, each taught by the next larger one (or the best on held-out data: ``ladder.chain: dp``),
+    trained once for all students. So nothing is left to do here but to say whose idea it was.
 
-    Note: the official code averages the divergence over classes too, which makes the teacher's weight C times smaller.
+    Note: the official code averages the divergence over classes too (``kd.kl_reduction: elementmean``), which makes the
+    teacher's weight C times smaller.
     """
 
     paper = Paper(
@@ -25,7 +26,7 @@ class TAKD(Wrapper):
         2020,
         arxiv="1902.03393",
         venue="AAAI",
-        note="divergence summed over classes; the ladder's own recipe is fixed per study",
+        note="divergence summed over classes unless asked otherwise; the ladder's own recipe is fixed per study",
     )
 
     def __post_init__(self) -> None:
