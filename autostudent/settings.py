@@ -204,6 +204,8 @@ class StudySettings:
         whole = {name: value for name, value in dataclasses.asdict(self).items() if name not in ("store", "artifacts")}
         whole["objectives"] = [objective.to_json() for objective in self.objectives]
         whole["teacher"] = self.teacher
+        if self.ladder is not None and self.ladder.chain == "full":  # what studies did before it could be chosen
+            del whole["ladder"]["chain"]
         placeless: dict[str, Any] = json.loads(json.dumps(without_places(whole)))
         return placeless
 

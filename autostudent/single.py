@@ -84,6 +84,7 @@ class Course:
         wanted = {name for recipe in read for name in recipe.teachers}
         tops = {self.ladder.of} if self.ladder and wanted - set(self.teachers) else set()
         specs = {name: spec for name, spec in self.teachers.items() if name in wanted | tops}
+        taps = [f"stage{number}" for number in range(1, len(student.stages) + 1)]
         teachers = make_teachers(
             specs,
             self.ladder,
@@ -91,11 +92,12 @@ class Course:
             wanted,
             self.dataset,
             assets,
+            look=lambda found: require_open(read, found, taps),
             device=self.device,
             seed=seed,
             say=say,
         )
-        require_open(read, teachers, [f"stage{number}" for number in range(1, len(student.stages) + 1)])
+        require_open(read, teachers, taps)
         make_facts(self.roster, teachers, self.dataset, assets)
         setup = TrialSetup(
             data=self.dataset.spec,

@@ -152,6 +152,8 @@ class Study:
         """The frozen teachers: the catalogue's, then the ladder's assistants as far as recipes can ask for them."""
         ladder = self.settings.ladder
         wanted = {name for recipe in self.recipes for name in recipe.teachers} | {*self.settings.roster.ladder}
+        stages = self.catalogue.architecture(self.drawn[0][0]).stages
+        taps = [f"stage{number}" for number in range(1, len(stages) + 1)]
         teachers = make_teachers(
             self.settings.teachers,
             ladder,
@@ -159,12 +161,12 @@ class Study:
             wanted,
             self.dataset,
             self.assets,
+            look=lambda found: require_open(self.recipes, found, taps),
             device=self.device,
             seed=self.shared_seed,
             say=lambda text: progress(Event("prepare", text)),
         )
-        stages = self.catalogue.architecture(self.drawn[0][0]).stages
-        require_open(self.recipes, teachers, [f"stage{number}" for number in range(1, len(stages) + 1)])
+        require_open(self.recipes, teachers, taps)
         return teachers
 
     @property

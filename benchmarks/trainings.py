@@ -30,6 +30,7 @@ from autostudent.records import Value, digest
 from autostudent.settings import LadderSettings, TrainingSettings, without_places
 from autostudent.single import Course, train
 from autostudent.space.architecture import Architecture, InputShape
+from autostudent.space.cost import costs
 from autostudent.teach.ladder import nearest
 from autostudent.trial import TrialSetup, TrialWorker
 
@@ -209,8 +210,9 @@ def prepare(plan: Plan, wanted: Mapping[str, Sequence[Task]]) -> dict[str, Any]:
         told = lambda text, name=name: print(f"{name}: {text}", flush=True)  # noqa: E731
         room = course.prepare(recipes, plan.data.student(tasks[0].student), told)
         shared = {}
+        params = costs(plan.data.student(tasks[0].student)).params
         for recipe in recipes:
-            spent = room.shared(read_recipe(recipe, course.roster))
+            spent = room.shared(read_recipe(recipe, room.setup.roster, params))
             shared[json.dumps(dict(recipe))] = {room.teachers[n].key: seconds for n, seconds in spent.items()}
         rooms[name] = (room.setup, shared)
     return rooms

@@ -172,6 +172,12 @@ def test_the_resolved_study_does_not_hold_places() -> None:
     assert moved.resolved() == settings.resolved()
 
 
+def test_studies_begun_before_chains_could_be_chosen_go_on() -> None:
+    ladders = [load_settings(DIGITS, [f"ladder.chain={chain}"]).resolved()["ladder"] for chain in ("full", "dp")]
+    assert "chain" not in ladders[0]
+    assert ladders[1] == {**ladders[0], "chain": "dp"}
+
+
 @pytest.mark.parametrize(
     ("store", "folder"),
     [

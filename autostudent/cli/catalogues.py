@@ -80,8 +80,13 @@ def needs_of(method: Method) -> list[str]:
 
     needs = method.needs
     least, most = needs.teachers
-    found = ["another loss"] if isinstance(method, Wrapper) else []
-    if most == 0:
+    found = []
+    if isinstance(method, Wrapper):
+        found.append("another loss" if method.wants else "another loss, and what it needs")
+    found += [method.wants] if method.wants else []
+    if isinstance(method, Wrapper) and method.own_needs().teachers == (0, None):
+        pass  # as many as the other loss
+    elif most == 0:
         found.append("no frozen teacher")
     elif (least, most) == (1, 1):
         found.append("1 teacher")
@@ -91,7 +96,7 @@ def needs_of(method: Method) -> list[str]:
     found += [f"the teacher's {needs.access}"] if needs.access in ("taps", "heads") else []
     found += ["a meta split"] if needs.meta_split else []
     found += ["pictures that are not mixed"] if needs.one_label else []
-    found += [f"derived: {fact}" for fact in needs.derived]
+    found += [f"derived: {fact}" for fact in needs.derived if not fact.startswith("ensemble_")]
     return found
 
 

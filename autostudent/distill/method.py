@@ -61,6 +61,8 @@ class Method(ABC):
     """
 
     paper: ClassVar[Paper]
+    scaled: ClassVar[bool] = False  # whether its own temperature still counts, as a factor, where another is in force
+    wants: ClassVar[str] = ""  # what it asks of the study beside `needs`, in words
     family: ClassVar[str] = "chain"  # which assistants it learns from where it takes several: see `settings.Roster`
 
     def __post_init__(self) -> None:

@@ -88,10 +88,10 @@ def read_recipe(config: Mapping[str, Value], roster: Roster, params: float | Non
     if curriculum not in CURRICULA:
         raise unknown_name("kd.curriculum", curriculum, CURRICULA)
     if CURRICULA[curriculum]:
-        if "kd.temperature" in config:
-            raise ConfigError(
-                "kd.temperature", config["kd.temperature"], f"nothing with kd.curriculum {curriculum}: it is learned"
-            )
+        loss = layers(method)[-1]
+        for key in ("kd.temperature", f"{method_id(loss)}.temperature"):
+            if key in config and not loss.scaled:
+                raise ConfigError(key, config[key], f"nothing with kd.curriculum {curriculum}: it is learned")
         method = reader.make("ctkd", "kd.curriculum", inner=method)
     stop = _number(config, "kd.stop", 1.0)
     if stop < 1.0 or roster.sources.get(str(config.get("teach.source", FULL))) == "eskd":
@@ -181,9 +181,11 @@ def _rung(config: Mapping[str, Value], roster: Roster, params: float | None) -> 
     """The teacher on the rung that the recipe asks for; all that it may be, while figures or ``params`` are not known.
 
     Rules of Mirzadeh et al. 2020 (arXiv 1902.03393), ``teach.rule``: "explicit", ``teach.rung`` says it; "full_chain",
-    the last; "geometric_params", whose size is nearest to the geometric mean of the main teacher's and the student's;
-    "acc_midpoint", whose accuracy is nearest to the mean of theirs. The student's own accuracy, for which the paper
-    trains it beforehand, is read off a line through the ladder's accuracies over the logarithm of their sizes.
+    the last (with ``ladder.chain: dp`` at the end of the best way there); "geometric_params", whose size is nearest to
+    the geometric mean of the main teacher's and the student's; "acc_midpoint", whose accuracy is nearest to the mean of
+    theirs. The student's own accuracy, for which the paper trains it beforehand, is read off a line through the
+    ladder's accuracies over the logarithm of their sizes. Accuracies are those on the validation split, because
+    assistants learn from the meta split too; they decide among a few rungs.
     """
     ladder, rule = roster.ladder, config.get("teach.rule", RULES[0])
     if rule not in RULES:

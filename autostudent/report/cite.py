@@ -10,7 +10,8 @@ def citation(method: type) -> str:
     paper = method.paper  # type: ignore[attr-defined]
     where = ", ".join(text for text in (paper.venue, f"arXiv {paper.arxiv}" if paper.arxiv else "") if text)
     note = f" Note: {paper.note}" if paper.note else ""
-    return f"{paper.authors} ({paper.year}). {paper.title}." + (f" {where}." if where else "") + note
+    who = f"{paper.authors} ({paper.year}). " if paper.authors else ""
+    return f"{who}{paper.title}." + (f" {where}." if where else "") + note
 
 
 def citations(labels: Iterable[str]) -> list[str]:

@@ -147,4 +147,7 @@ def commands(study_file: str | None, verified: Sequence[int], references: Mappin
     seeds = {references.get(f"{VERIFIED}student {number}", {}).get("seeds") for number in verified}
     given = f" --trials {','.join(map(str, verified))}" if verified else ""
     given += f" --seeds {seeds.pop()}" if len(seeds) == 1 and None not in seeds else ""
+    family = [row for name, row in references.items() if name.startswith(VERIFIED) and row.get("kind") == "family"]
+    graphs = {int(row.get("seeds", 0)) + int(row.get("diverged", 0)) for row in family}
+    given += f" --family {graphs.pop()}" if len(graphs) == 1 else ""
     return [f"autostudent search {file}", f"autostudent verify {file}{given}", f"autostudent report {file}"]

@@ -18,8 +18,11 @@ from autostudent.teach.derived import Facts
 from autostudent.teach.ensemble import EnsembleWeights
 from autostudent.teach.ladder import ladder as assistants_below
 from autostudent.teach.teacher import Teacher
-from autostudent.teach.teachers import resolve
+from autostudent.teach.teachers import check_spec, resolve
 from autostudent.teach.training import Say, silent
+
+FAMILIES = {"chain": "ta", "flat": "flat", "dense": "dense"}
+"""How the names of a family's assistants begin."""
 
 
 def make_teachers(
@@ -30,6 +33,7 @@ def make_teachers(
     dataset: Dataset,
     assets: Assets,
     *,
+    look: Callable[[Mapping[str, Teacher]], object] = lambda found: None,
     device: str = "cpu",
     seed: int = 0,
     say: Say = silent,
@@ -43,21 +47,37 @@ def make_teachers(
         wanted: names of assistants that recipes can ask for; families are made as far down as these reach.
         dataset: what the teachers learn and are measured on.
         assets: where they are kept.
+        look: called with those teachers that need no training, before any is trained; it may raise.
         device: where they are trained and will run.
         seed: of their training.
         say: told what is being done.
+
+    Raises:
+        ConfigError: for an entry that is wrong, or a ladder that cannot be made.
+        TeacherError: for weights that cannot be read or do not fit.
     """
-    found = {name: resolve(name, spec, dataset, assets, device, seed, say) for name, spec in specs.items()}
+    kinds = {name: check_spec(name, spec) for name, spec in specs.items()}
+    lasts: dict[str, int] = {}
+    for family, first in FAMILIES.items() if ladder is not None else ():
+        numbers = [int(name.removeprefix(first)) for name in wanted if name.startswith(first) and name not in specs]
+        lasts |= {family: max(numbers)} if numbers else {}
+    if ladder is not None and ladder.chain == "dp" and lasts.get("chain", 0) > 1 and len(dataset.meta) == 0:
+        raise ConfigError("ladder.chain", "dp", "full: the data has no meta split to choose on; see data.meta")
+    found: dict[str, Teacher] = {}
+    for trained in (False, True):  # what is brought first: it can be looked at before anything is trained
+        names = [name for name, kind in kinds.items() if (kind == "resnet") is trained]
+        found |= {name: resolve(name, specs[name], dataset, assets, device, seed, say) for name in names}
+        if not trained:
+            look(found)
+    found = {name: found[name] for name in specs}
     if ladder is None:
         return found
     size, top = ladder.smallest or smallest(), found[ladder.of]
-    for family, first in (("chain", "ta"), ("flat", "flat"), ("dense", "dense")):
-        numbers = [int(name.removeprefix(first)) for name in wanted if name.startswith(first) and name not in specs]
-        if numbers:
-            found |= assistants_below(
-                top, ladder.assistants, size, dataset, assets, family=family, spacing=ladder.spacing,
-                chain=ladder.chain, last=max(numbers), device=device, seed=seed, say=say,
-            )  # fmt: skip
+    for family, last in lasts.items():
+        found |= assistants_below(
+            top, ladder.assistants, size, dataset, assets, family=family, spacing=ladder.spacing,
+            chain=ladder.chain, last=last, device=device, seed=seed, say=say,
+        )  # fmt: skip
     return found
 
 
@@ -92,7 +112,7 @@ def require_data(recipes: Iterable[Recipe], dataset: Dataset) -> None:
 def require_open(recipes: Iterable[Recipe], teachers: Mapping[str, Teacher], student: Collection[str]) -> None:
     """Raises `ConfigError` when a recipe looks deeper into a teacher, or a student, than it lets anyone look.
 
-    ``student``: the taps that every student promises.
+    Teachers that are not among ``teachers`` are not made yet. ``student``: the taps that every student promises.
     """
     for recipe in recipes:
         needs = recipe.method.needs
@@ -101,7 +121,8 @@ def require_open(recipes: Iterable[Recipe], teachers: Mapping[str, Teacher], stu
                 raise ConfigError("space.students", f"no {tap}", f"students that let {recipe.name} look there")
         if needs.access not in ("taps", "heads"):
             continue
-        for name in recipe.teachers:
+        known = [name for name in recipe.teachers if name in teachers]
+        for name in known:
             info = teachers[name].info
             missing = [tap for tap in needs.taps if tap not in info.taps]
             if "penultimate" not in info.taps or missing:
@@ -116,7 +137,8 @@ def require_open(recipes: Iterable[Recipe], teachers: Mapping[str, Teacher], stu
                     f"{info.width}, what its head takes: {recipe.name} applies the head there",
                 )
 
-        require_cuts(recipe, [teachers[name] for name in recipe.teachers], student)
+        if len(known) == len(recipe.teachers):
+            require_cuts(recipe, [teachers[name] for name in known], student)
 
 
 def require_cuts(recipe: Recipe, teachers: Sequence[Teacher], student: Collection[str]) -> None:
@@ -136,13 +158,19 @@ def require_cuts(recipe: Recipe, teachers: Sequence[Teacher], student: Collectio
                 raise ConfigError(f"teachers.{teacher.name}", f"no cut at {model.tap}", wanted) from None
 
 
+def rests_on(teacher: Teacher) -> Sequence[str]:
+    """Keys of the teachers without which there would not be this one."""
+    keys: Sequence[str] = teacher.about.get("rests_on", teacher.about.get("parents", ()))
+    return keys
+
+
 def shared_costs(teachers: Mapping[str, Teacher], looks: Mapping[str, float]) -> dict[str, dict[str, Any]]:
     """Of every teacher its ``seconds``, training and ``looks`` at the view bank, and whom it was ``taught_by``."""
     names = {teacher.key: name for name, teacher in teachers.items()}
     return {
         name: {
             "seconds": teacher.seconds + looks.get(name, 0.0),
-            "taught_by": [names[key] for key in teacher.about.get("parents", ()) if key in names],
+            "taught_by": [names[key] for key in rests_on(teacher) if key in names],
         }
         for name, teacher in teachers.items()
     }

@@ -9,6 +9,8 @@ shared by all trials and, through its keys, by all studies that ask for the same
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from autostudent.assets import Assets
 from autostudent.data.datasets import Dataset
 from autostudent.distill.method import Method
@@ -58,18 +60,16 @@ def ladder(
         family: "chain", "flat" or "dense".
         spacing: of their sizes, "geometric" or "linear".
         chain: "full", or "dp": in the family "chain" every assistant is trained under each larger one, and the best on
-            the meta split, which none of the ladder then learns from, stays (the paper's dynamic program: the best
-            way to a size does not depend on what follows).
+            the meta split, which no assistant then learns from, stays (the paper's dynamic program: the best way to a
+            size does not depend on what follows). It rests on all larger ones, and on the time of all its ways.
         last: how many of the assistants to make, from the largest on; None for all.
         device: where they are trained and will run.
         seed: of their training.
         say: told what is being done.
 
     Raises:
-        ConfigError: when there is no room for them between teacher and smallest student, or no meta split for "dp".
+        ConfigError: when there is no room for them between teacher and smallest student.
     """
-    if chain == "dp" and len(dataset.meta) == 0:
-        raise ConfigError("ladder.chain", chain, "full: the data has no meta split to choose on; see data.meta")
     made: dict[str, Teacher] = {}
     optim = Optim(**top.about.get("optim", DEFAULTS))
     stem_stride = stride_like(top, min(dataset.shape[1:]))
@@ -81,9 +81,8 @@ def ladder(
                 "ladder.assistants", assistants, f"fewer steps from {top.name}'s {top.costs['params']:,.0f} parameters"
             )
         above = (top, *made.values())
-        ways: list[tuple[Teacher, ...]] = [{"chain": above[-1:], "flat": (top,), "dense": above}[family]]
-        if family == "chain" and chain == "dp":
-            ways = [(parent,) for parent in above]
+        choosing = family == "chain" and chain == "dp" and len(above) > 1
+        parents = {"chain": above[-1:], "flat": above[:1], "dense": above}[family]
         name = f"{'ta' if family == 'chain' or (family == 'dense' and number == 1) else family}{number}"
         found = [
             trained(
@@ -92,18 +91,26 @@ def ladder(
                 dataset,
                 assets,
                 optim,
-                method=recipe(len(parents)),
-                parents=parents,
+                method=recipe(len(taught_by)),
+                parents=taught_by,
                 device=device,
                 seed=seed,
                 say=say,
                 held_out=family == "flat" or chain == "dp",
             )
-            for parents in ways
+            for taught_by in ([(parent,) for parent in above] if choosing else [parents])
         ]
-        made[name] = found[0] if len(found) == 1 else max(found, key=lambda teacher: held_out(teacher, dataset))
+        made[name] = chosen(found, above, dataset, say) if choosing else found[0]
         largest = made[name].costs["params"]
     return made
+
+
+def chosen(ways: list[Teacher], above: tuple[Teacher, ...], dataset: Dataset, say: Say) -> Teacher:
+    """The best on the meta split of assistants that each learned from one of ``above``, at the cost of all."""
+    best = max(ways, key=lambda teacher: held_out(teacher, dataset))
+    say(f"{best.name} learned best from {above[ways.index(best)].name}")
+    rests_on = [teacher.key for teacher in above]
+    return replace(best, seconds=sum(way.seconds for way in ways), about={**best.about, "rests_on": rests_on})
 
 
 def held_out(teacher: Teacher, dataset: Dataset) -> tuple[float, float]:

@@ -123,7 +123,7 @@ def asked(
         "data": dataset.fingerprint,
         "augment": dataset.augment.unmixed.about,  # teachers learn from unmixed views: all studies share them
         "optim": dataclasses.asdict(optim),
-        "method": repr(method),
+        "method": repr(method).replace(", kl_reduction='batchmean'", ""),  # keys are older than this choice
         "parents": [parent.key for parent in parents],
         "seed": seed,
         **({"held_out": True} if held_out else {}),

@@ -65,7 +65,8 @@ def rivals_of(study: Study, student: Contender) -> list[Contender]:
 def plainly(student: Contender) -> tuple[dict[str, Value], str]:
     """Plain distillation from the main teacher with the student's optimiser, as a recipe and in words."""
     tuned = student.config.get("kd.loss") == "kd"
-    knobs = {name: student.config[name] for name in ("kd.temperature", "kd.weight") if tuned and name in student.config}
+    own = ("kd.temperature", "kd.weight", "kd.kl_reduction")
+    knobs = {name: student.config[name] for name in own if tuned and name in student.config}
     return {**optimiser(student), "kd.loss": "kd", **knobs}, f"kd, optimised like {student.name}"
 
 

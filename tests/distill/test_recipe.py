@@ -49,6 +49,7 @@ NOBODY = Roster()
         ({"kd.loss": "kd", "teach.scheme": "experts"}, "ces_kd", LADDER),
         ({"kd.loss": "kd", "kd.curriculum": "ctkd"}, "ctkd(kd)", ("main",)),
         ({"kd.loss": "nkd", "teach.scheme": "experts", "kd.curriculum": "ctkd"}, "ctkd(ces_kd(nkd))", LADDER),
+        ({"kd.loss": "dist", "kd.curriculum": "ctkd", "kd.temperature": 2.0}, "ctkd(dist)", ("main",)),  # its factor
         ({"kd.loss": "kd", "kd.stop": 0.5}, "eskd(kd)", ("main",)),
         ({"kd.loss": "kd", "kd.stop": 1.0}, "kd", ("main",)),
         ({"kd.loss": "kd", "teach.scheme": "ensemble"}, "ta_ensemble", FLAT),
@@ -150,6 +151,7 @@ def test_entries_of_the_student_are_left_alone() -> None:
         ({"kd.loss": "kd", "teach.scheme": "ladder", "teach.rule": "full_chain", "teach.rung": 1}, FULL, "full_chain"),
         ({"kd.loss": "kd", "teach.scheme": "ladder", "teach.rule": "full_chain"}, ALONE, "no assistants"),
         ({"kd.loss": "kd", "kd.curriculum": "ctkd", "kd.temperature": 2.0}, FULL, "it is learned"),
+        ({"kd.loss": "dkd", "kd.curriculum": "ctkd", "dkd.temperature": 2.0}, FULL, "it is learned"),
     ],
 )
 def test_what_does_not_go_together_is_refused_with_a_reason(

@@ -61,6 +61,8 @@ def test_a_teacher_of_the_search_stands_on_validation() -> None:
 def test_the_commands_repeat_what_was_verified() -> None:
     rows = {f"verified: student {n}": {"seeds": 3} for n in (4, 7)}
     assert commands("my study.yaml", [4, 7], rows)[1] == "autostudent verify 'my study.yaml' --trials 4,7 --seeds 3"
+    fresh = {"verified: fresh graphs like student 4": {"kind": "family", "seeds": 4, "diverged": 1}}
+    assert commands("s.yaml", [4, 7], {**rows, **fresh})[1].endswith("--trials 4,7 --seeds 3 --family 5")
     assert commands(None, [], {})[1] == "autostudent verify STUDY.yaml"
 
 

@@ -1,14 +1,19 @@
+from functools import partial
+
 import pytest
 import torch
 
 from autostudent.assets import Assets
 from autostudent.data import datasets
 from autostudent.data.vision_import import vision
+from autostudent.distill.methods import METHODS
 from autostudent.distill.optim import Optim
 from autostudent.errors import ConfigError
+from autostudent.settings import LadderSettings
 from autostudent.space.cost import costs
+from autostudent.teach.catalogue import make_teachers, rests_on
 from autostudent.teach.ladder import assistant, held_out, ladder, recipe, sizes, stride_like
-from autostudent.teach.making import trained
+from autostudent.teach.making import asked, trained
 from autostudent.teach.teachers import resolve
 
 
@@ -63,8 +68,47 @@ def test_the_best_way_down_is_the_one_best_on_held_out_data(digits, tmp_path):
     assert len({way.key for way in ways}) == 2
     assert len(list((tmp_path / "teachers").iterdir())) == 4  # the two ways to the second are all that was added
     assert made["ta2"].key == max(ways, key=lambda way: held_out(way, digits)).key
+    assert made["ta2"].seconds == pytest.approx(sum(way.seconds for way in ways))
+    assert rests_on(made["ta2"]) == [top.key, made["ta1"].key]
+    assert rests_on(made["ta1"]) == [top.key]
+
+
+def test_a_choice_without_held_out_data_is_refused_before_any_training(tmp_path):
+    data = datasets.load({"name": "digits", "limit": 300, "meta": 0})
+    specs, assets = {"main": {"resnet": {"depth": 8, "width": 8}, "epochs": 1}}, Assets(tmp_path)
+    ladder_of = LadderSettings("main", 2, chain="dp")
+    make = partial(make_teachers, specs, ladder_of, lambda: 1_000, dataset=data, assets=assets)
     with pytest.raises(ConfigError, match="no meta split"):
-        ladder(top, 2, 1_000, datasets.load({"name": "digits", "limit": 300, "meta": 0}), assets, chain="dp")
+        make(wanted={"ta2"})
+    assert not list(tmp_path.glob("teachers/*"))
+    assert list(make(wanted={"ta1", "dense2"})) == ["main", "ta1", "dense2"]  # nothing to choose there
+
+
+def test_what_is_brought_can_be_looked_at_before_anything_is_trained(digits, tmp_path):
+    own = resolve("main", {"resnet": {"depth": 8, "width": 4}, "epochs": 1}, digits, Assets(tmp_path / "before"))
+    torch.save(own.module.state_dict(), tmp_path / "w.pt")
+    specs = {
+        "helper": {"resnet": {"depth": 8, "width": 8}, "epochs": 1},
+        "main": {"checkpoint": str(tmp_path / "w.pt"), "resnet": {"depth": 8, "width": 4}},
+    }
+    said = []
+
+    def look(found):
+        assert list(found) == ["main"]
+        assert not any(line.startswith("training") for line in said)
+        raise ConfigError("teachers.main", "closed", "an open one")
+
+    with pytest.raises(ConfigError, match="an open one"):
+        make_teachers(specs, None, lambda: 0, (), digits, Assets(tmp_path), look=look, say=said.append)
+    assert list(make_teachers(specs, None, lambda: 0, (), digits, Assets(tmp_path))) == ["helper", "main"]
+
+
+def test_keys_of_assistants_are_older_than_the_choice_of_their_divergence(digits):
+    def told(method):
+        return asked(assistant(2_000, digits, 1), digits, Optim(epochs=1), method, (), 0, False)["method"]
+
+    assert told(recipe()) == "KD(temperature=4.0, weight=0.9)"
+    assert "elementmean" in told(METHODS["kd"](temperature=4.0, weight=0.9, kl_reduction="elementmean"))
 
 
 def test_a_ladder_is_made_as_far_down_as_asked(digits, tmp_path):

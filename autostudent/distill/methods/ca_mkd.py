@@ -46,8 +46,9 @@ class CAMKD(Method):
     """CE + weight Σ_m w_m T² KL(p_m ‖ p_s) / M + feature Σ_m v_m ‖h_m - F_m‖² / M, w and v by image.
 
     ``weights``: "confidence" (`losses.ca_mkd_weights`), or the baselines "average" (AVER), "entropy" (EBKD) and
-    "gradient" (AEKD; no 1 / M). With ``feature`` > 0 the student's map at ``tap`` is resized to teacher m's and adapted
-    to its channels, h_m = ReLU(BN(1x1 conv)); v_m follow from the teacher's own frozen head on h_m's mean over space.
+    "gradient" (AEKD; no 1 / M). With ``feature`` > 0 the student's map at the third stage is resized to teacher m's and
+    adapted to its channels, h_m = ReLU(BN(1x1 conv)); v_m follow from the teacher's own frozen head on h_m's mean over
+    space.
 
     Note: the 1 / M is the official code's, the paper has none. Every teacher gets the student's original map, not the
     one resized for the teacher before. The intermediate part is off unless asked for (the paper's weight is 50): it

@@ -26,6 +26,7 @@ class DIST(Method):
         arxiv="2205.10536",
         venue="NeurIPS",
     )
+    scaled = True
     temperature: float = hp(4.0, low=1.0, high=20.0, log=True, doc="softens both distributions; 1 on ImageNet")
     beta: float = hp(1.0, low=0.25, high=4.0, log=True, doc="weight of the relation between classes")
     gamma: float = hp(1.0, low=0.25, high=4.0, log=True, doc="weight of the relation between samples")

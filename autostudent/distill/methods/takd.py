@@ -10,8 +10,10 @@ from autostudent.errors import ConfigError
 
 @dataclass(frozen=True)
 class TAKD(Wrapper):
-    """A single-teacher loss whose teacher is an assistant of the ladder; ``teach.rule`` and ``teach.rung`` say which.
+    """A single-teacher loss whose teacher is an assistant of the ladder.
 
+    Which one is ``teach.rung`` (1 is the largest), or for ``teach.rule`` to say: "full_chain" (the last),
+    "geometric_params" or "acc_midpoint" (halfway between teacher and student by size or accuracy).
     Assistants are the study's, each taught by the next larger one (or the best on held-out data: ``ladder.chain: dp``),
     trained once for all students. So nothing is left to do here but to say whose idea it was.
 
@@ -28,6 +30,8 @@ class TAKD(Wrapper):
         venue="AAAI",
         note="divergence summed over classes unless asked otherwise; the ladder's own recipe is fixed per study",
     )
+
+    wants = "an assistant of the ladder"
 
     def __post_init__(self) -> None:
         super().__post_init__()

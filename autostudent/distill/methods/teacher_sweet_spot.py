@@ -33,6 +33,7 @@ class TeacherSweetSpot(Wrapper):
         arxiv="2112.10047",
         note="reconstructed from the abstract: grid, score of the responses, short list",
     )
+    wants = "a teacher with sweet_spot: {…}, named by teach.source"
     permute: bool = hp(
         False, choices=(False, True), doc="shuffle what the teacher says of the classes beside the label"
     )
