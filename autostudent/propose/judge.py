@@ -15,11 +15,20 @@ from autostudent.propose.ehvi import Axis, Known, Modelled, volume_in_cells
 from autostudent.propose.encoding import SAMPLE, Encoder
 from autostudent.propose.history import History, minimised
 from autostudent.propose.memory import is_long, remembered
-from autostudent.propose.surrogate import MOST, Hyperparameters, Posterior, chosen_to_fit, fit, rows_to_fit
-from autostudent.propose.targets import Measurement, Targets, measurements, targets, unusable
+from autostudent.propose.surrogate import (
+    MOST,
+    Hyperparameters,
+    Posterior,
+    chosen_to_fit,
+    fit,
+    log_likelihood,
+    rows_to_fit,
+)
+from autostudent.propose.targets import Measurement, Targets, crowds, measurements, targets, unusable
 from autostudent.records import Objective, Trial
 
 FITS_KEPT = 8
+WEIGHED = 128  # fully trained students by which the scale of the losses is chosen
 LOST = 250  # trials without a value that are remembered, the newest
 
 
@@ -138,19 +147,26 @@ class Judge:
     def _aspect(self, objective: Objective, fits: FitCache) -> Aspect:
         rows, kept = self._rows[objective.name], self._kept[objective.name]
         first = rows[: rows_to_fit(len(rows))]
-        fitted = targets(objective, first, self.last + 1)
+        crowded = self._crowds(objective, first)
+        fitted = targets(objective, first, self.last + 1, crowded)
         location = float(fitted.z.mean()) if len(first) else 0.0
         spread = float(fitted.z.std()) if len(first) > 1 else 0.0
         scale = spread if spread > 1e-6 else 1.0
         z = (fitted.z - location) / scale
         chosen = self._chosen(first, z)
         hyper = fits.fit(self.encoder, self._measured_rows([first[i] for i in chosen]), z[chosen])
-        now = targets(objective, rows, self.last + 1)
+        now = targets(objective, rows, self.last + 1, crowded)
         lost = unusable(self.history, objective)[-LOST:]
         x = np.vstack([self._measured_rows([rows[i] for i in kept]), self.rows(self.options(lost), self.last, lost)])
         z = np.concatenate([now.z[kept], np.full(len(lost), now.worst)])
         posterior = Posterior(hyper, x, (z - location) / scale, self._pending_rows())
         return Aspect(objective, posterior, now, location, scale)
+
+    def _crowds(self, objective: Objective, rows: Sequence[Measurement]) -> bool:
+        full = [row for row in rows if row.level == self.last]
+        full = [full[i] for i in chosen_to_fit(np.array([row.loss for row in full]), WEIGHED)]
+        x = self._measured_rows(full)
+        return crowds(objective, full, lambda at, z: log_likelihood(self.encoder.layout, x[at], z))
 
     def _chosen(self, rows: Sequence[Measurement], z: np.ndarray) -> np.ndarray:
         """Places of the measurements that the hyperparameters come from."""

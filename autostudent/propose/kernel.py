@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import torch
 from gpytorch.constraints import GreaterThan, Interval
 from gpytorch.kernels import Kernel, MaternKernel
-from gpytorch.priors import LogNormalPrior, NormalPrior
+from gpytorch.priors import NormalPrior
 from torch import Tensor
 
 from autostudent.propose.additive import additive
@@ -16,22 +16,30 @@ from autostudent.propose.encoding import Block, Layout
 
 WORK = 48  # products of factors a kernel may take for each of its variables' orders
 
+SPREAD = 0.5  # of the logarithms of parameters; twice as much ranks worse at 10 to 50 students
+
 OFFSET = 4.0  # variance of a family's offset at a lower rung, in variances of the targets
 
 
 class PositiveKernel(Kernel):
-    """A kernel with positive parameters that have priors, read by `value`."""
+    """A kernel with positive parameters, read by `value`.
+
+    Priors are normal in the parameters' logarithms, around where a fit starts: with nothing to learn from, it stays
+    there. The most likely value of a log-normal variable is far below its median, and a fit to ten students went
+    there: error bars half of what they should be, and ranks worse than without any fit.
+    """
 
     has_lengthscale = False
     is_stationary = False
 
-    def positive(self, name: str, start: Tensor, prior: LogNormalPrior) -> None:
-        """Registers a parameter."""
+    def positive(self, name: str, start: Tensor, spread: float = SPREAD) -> None:
+        """Registers a parameter; ``spread`` is the standard deviation of its logarithm."""
         raw = f"raw_{name}"
         self.register_parameter(raw, torch.nn.Parameter(torch.zeros_like(start)))
         self.register_constraint(raw, GreaterThan(1e-4))
         self.initialize(**{raw: self._constraints[f"{raw}_constraint"].inverse_transform(start)})
-        self.register_prior(f"{name}_prior", prior, lambda module: module.value(name))
+        prior = NormalPrior(start.log(), torch.full_like(start, spread))
+        self.register_prior(f"{name}_prior", prior, lambda module: module.value(name).log())
 
     def value(self, name: str) -> Tensor:
         """The parameter as it enters the formula."""
@@ -57,10 +65,8 @@ class ConfigKernel(PositiveKernel):
         self.block = block
         variables = len(block.alphabets) + len(block.numbers)
         self.orders = min(variables, max(2, WORK // variables))
-        self.positive(
-            "orders", torch.full((self.orders,), 1 / self.orders), LogNormalPrior(-math.log(self.orders), 1.0)
-        )
-        self.positive("weights", torch.ones(variables), LogNormalPrior(0.0, 0.7))
+        self.positive("orders", torch.full((self.orders,), 1 / self.orders))
+        self.positive("weights", torch.ones(variables), 0.7 * SPREAD)
         self._places: dict[int, str] = {}  # alphabet -> the parameter that holds its choices' places
         for alphabet in block.shared_alphabets():
             name = self._places[alphabet] = f"places{alphabet}"
@@ -105,11 +111,12 @@ class StudentKernel(PositiveKernel):
     """k = (main effects + size x drawing + size x recipe + own student) x rungs + offset of a family's lower rung.
 
     Main effects are those of size (the log costs), of the graph's features, of the variables that draw it, and of the
-    recipe. It is a sum, because a product of all would know nothing of a new student that differs from all known ones
-    in something. Two rungs i, j correlate as rho^|i - j|. "Own student" is what the rungs of one trial share beyond its
-    description; with one rung it does not exist. The offset is a wide random effect of (family, rung), because methods
-    rise at different speeds: until one of a family was trained to the end, its values at a rung only rank within the
-    family. The belief of an earlier study has a linear effect.
+    recipe, and a slope in each log cost, without which predictions for the cheapest students return to the mean and
+    promise too much. It is a sum, because a product of all would know nothing of a new student that differs from all
+    known ones in something. Two rungs i, j correlate as rho^|i - j|. "Own student" is what the rungs of one trial
+    share beyond its description; with one rung it does not exist. The offset is a wide random effect of (family,
+    rung), because methods rise at different speeds: until one of a family was trained to the end, its values at a
+    rung only rank within the family. The belief of an earlier study has a linear effect.
 
     Args:
         layout: parts of a row, see `autostudent.propose.encoding`.
@@ -127,21 +134,24 @@ class StudentKernel(PositiveKernel):
         self.cost_kernel = matern(layout.costs)
         drawing, recipe, features, costs = (width > 0 for width in widths)
         parts = max(1, sum((drawing, recipe, features, costs, costs and drawing, costs and recipe)))
-        self.positive("scales", torch.full((parts,), 1 / parts), LogNormalPrior(-math.log(parts), 1.0))
+        self.positive("scales", torch.full((parts,), 1 / parts))
+        if costs:
+            self.positive("slope", torch.full((1,), 0.5), 0.7 * SPREAD)
         if layout.beliefs:
             self._belief = slice(ends[-1], ends[-1] + layout.beliefs)
-            self.positive("belief", torch.full((1,), 0.3), LogNormalPrior(-1.2, 1.0))
+            self.positive("belief", torch.full((1,), 0.3))
         if layout.rungs > 1:
             self.register_parameter("raw_rho", torch.nn.Parameter(torch.zeros(1)))
             self.register_constraint("raw_rho", Interval(0.05, 0.999, initial_value=0.9))
-            self.positive("own", torch.full((1,), 0.2), LogNormalPrior(-1.6, 0.8))
+            self.positive("own", torch.full((1,), 0.2), 0.8 * SPREAD)
 
     def forward(self, x1: Tensor, x2: Tensor, diag: bool = False, **params: object) -> Tensor:
         """Covariances (…, n, k) of rows (…, n, d) and (…, k, d), or (…, n) of equal rows when ``diag``."""
         total = self._student(x1, x2, diag)
+        if self.layout.costs:
+            total = total + self.value("slope") * _products(x1, x2, self._slices[-1], diag)
         if self.layout.beliefs:
-            a, b = x1[..., self._belief], x2[..., self._belief]
-            total = total + self.value("belief") * ((a * b).sum(-1) if diag else a @ b.transpose(-1, -2))
+            total = total + self.value("belief") * _products(x1, x2, self._belief, diag)
         if self.layout.rungs == 1:
             return total
         rung1, rung2 = x1[..., -3], x2[..., -3]
@@ -169,11 +179,19 @@ class StudentKernel(PositiveKernel):
         return torch.stack([scale * effect for scale, effect in zip(self.value("scales"), effects, strict=True)]).sum(0)
 
 
+def _products(x1: Tensor, x2: Tensor, part: slice, diag: bool) -> Tensor:
+    """Inner products (…, n, k) of a part of the rows, or (…, n) of equal ones."""
+    a, b = x1[..., part], x2[..., part]
+    return (a * b).sum(-1) if diag else a @ b.transpose(-1, -2)
+
+
 def matern(dimensions: int) -> MaternKernel | None:
     """Matern-5/2 with one length-scale a dimension and BoTorch's dimension-scaled prior."""
     if not dimensions:
         return None
     location = math.sqrt(2) + math.log(dimensions) / 2
-    kernel = MaternKernel(2.5, ard_num_dims=dimensions, lengthscale_prior=LogNormalPrior(location, math.sqrt(3)))
+    kernel = MaternKernel(2.5, ard_num_dims=dimensions)
     kernel.lengthscale = math.exp(location - 1)
+    prior = NormalPrior(location, math.sqrt(3) * SPREAD)
+    kernel.register_prior("lengthscale_prior", prior, lambda module: module.lengthscale.log())
     return kernel

@@ -16,12 +16,13 @@ from botorch.settings import validate_input_scaling
 from gpytorch.constraints import GreaterThan
 from gpytorch.likelihoods import GaussianLikelihood
 from gpytorch.mlls import ExactMarginalLogLikelihood
-from gpytorch.priors import LogNormalPrior
+from gpytorch.priors import NormalPrior
 from torch import Tensor
 
 from autostudent.propose.encoding import Layout
-from autostudent.propose.kernel import StudentKernel
+from autostudent.propose.kernel import SPREAD, StudentKernel
 
+NOISE = 0.02  # variance, before anything is measured
 FEWEST = 4  # rows below which the priors' medians serve
 MOST = 450  # rows that a fit looks at; 600 rank no better
 STEPS = 20  # of L-BFGS; more of them rank no better
@@ -81,8 +82,10 @@ class Hyperparameters:
 def fit(layout: Layout, x: np.ndarray, z: np.ndarray) -> Hyperparameters:
     """Hyperparameters for standardised targets ``z`` (n,) at rows ``x`` (n, d), from a cold start; deterministic."""
     chosen = chosen_to_fit(z)
-    likelihood = GaussianLikelihood(noise_prior=LogNormalPrior(-4.0, 1.0), noise_constraint=GreaterThan(1e-4))
-    likelihood.noise = 0.02
+    likelihood = GaussianLikelihood(noise_constraint=GreaterThan(1e-4))
+    likelihood.noise = NOISE
+    prior = NormalPrior(math.log(NOISE), SPREAD)
+    likelihood.noise_covar.register_prior("noise_prior", prior, lambda module: module.noise.log())
     kernel = StudentKernel(layout)
     rows, values = torch.from_numpy(x[chosen]), torch.from_numpy(z[chosen, None])
     with validate_input_scaling(False), warnings.catch_warnings():
@@ -126,6 +129,15 @@ def _symmetric(kernel: StudentKernel, x: Tensor) -> Tensor:
     corner = kernel.forward(b, a)
     upper = torch.cat([kernel.forward(a, a), corner.T], dim=1)
     return torch.cat([upper, torch.cat([corner, kernel.forward(b, b)], dim=1)])
+
+
+def log_likelihood(layout: Layout, x: np.ndarray, z: np.ndarray) -> float:
+    """Of standardised targets ``z`` (n,) at rows ``x`` (n, d), before any fit."""
+    with torch.no_grad():
+        rows = torch.from_numpy(x)
+        factor = _cholesky(StudentKernel(layout).double().forward(rows, rows) + NOISE * torch.eye(len(x)))
+        white = torch.linalg.solve_triangular(factor, torch.from_numpy(z)[:, None], upper=False)
+        return float(-0.5 * (white**2).sum() - factor.diagonal().log().sum())
 
 
 def chosen_to_fit(z: np.ndarray, most: int = MOST) -> np.ndarray:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,9 +11,10 @@ import numpy as np
 
 from autostudent.front import nondominated
 from autostudent.propose.history import History, minimised
-from autostudent.propose.warp import Warp, choose_reference, choose_warp
+from autostudent.propose.warp import Warp, choose_reference, possible_warps
 from autostudent.records import Objective, Trial
 
+FEWEST = 5  # students below which nothing is said of their losses
 MARGIN = 0.05  # how far beyond the reference a value is still told apart, in rate or in widths of the warp
 RESIDUAL = 0.3  # standard deviation of last-rung values around the line, and of families' means, on the modelled scale
 SLOPE = 0.3  # by how much the line's slope differs from one
@@ -73,8 +74,33 @@ def unusable(history: History, objective: Objective) -> list[Trial]:
     return [trial for trial in history.trials if history.bad(trial) or trial in nan]
 
 
-def targets(objective: Objective, rows: Sequence[Measurement], rungs: int) -> Targets:
-    """Values on the scale of the last rung, a function of these rows alone.
+def crowds(
+    objective: Objective, rows: Sequence[Measurement], likelihood: Callable[[np.ndarray, np.ndarray], float]
+) -> bool:
+    """Whether losses of fully trained students (n) look like crowding towards a floor just below the best of them.
+
+    The likelier of the `possible_warps`, as densities of the losses (Snelson, Rasmussen, Ghahramani 2003, "Warped
+    Gaussian processes"). ``likelihood(places, z)`` is the logarithm of the density of standardised values ``z`` (k,) at
+    these places of the rows. Losses that `targets` clips do not count.
+    """
+    losses = np.array([row.loss for row in rows])
+    reference = choose_reference(objective, losses.tolist())
+    warps = possible_warps(objective, losses.tolist(), reference)
+    edge = _front_edge(rows)
+    places = np.flatnonzero(losses <= (reference if edge is None else min(reference, edge)))
+    if len(warps) < 2 or len(places) < FEWEST or np.ptp(losses[places]) == 0:
+        return False
+
+    def evidence(warp: Warp) -> float:
+        z = warp.to_model(losses[places])
+        slopes = warp.log_slope(losses[places]) - np.log(z.std())
+        return likelihood(places, (z - z.mean()) / z.std()) + float(slopes.sum())
+
+    return evidence(warps[-1]) > evidence(warps[0])
+
+
+def targets(objective: Objective, rows: Sequence[Measurement], rungs: int, crowded: bool = False) -> Targets:
+    """Values on the scale of the last rung, a function of these rows alone; ``crowded`` as `crowds` says.
 
     Low rungs are aligned by regression over the trials that have both values. The ones that went on are a selected,
     better set, which shifts their mean but not the regression. Losses beyond the reference can
@@ -84,7 +110,7 @@ def targets(objective: Objective, rows: Sequence[Measurement], rungs: int) -> Ta
     last = rungs - 1
     losses = [row.loss for row in rows if row.level == last] or [row.loss for row in rows]
     reference = choose_reference(objective, losses)
-    warp = choose_warp(objective, losses, reference)
+    warp = possible_warps(objective, [row.loss for row in rows], reference)[-1 if crowded else 0]
     worst = float(warp.to_model(np.array(reference + MARGIN * warp.width)))
     if (edge := _front_edge([row for row in rows if row.level == last])) is not None:
         worst = min(worst, float(warp.to_model(np.array(edge))) + BEYOND_FRONT)

@@ -13,6 +13,8 @@ from scipy.special import expit, logit
 
 from autostudent.records import Objective
 
+BEYOND_BEST = 0.1  # how far below the best the floor lies, in distances from the best to the reference
+LEAST_SPAN = 0.1  # the least such distance of a rate: one picture of a few hundred is no leap
 SOFTENING = 0.01  # keeps the logit finite at no error, and one picture of a few hundred from looking like a leap
 
 
@@ -40,18 +42,28 @@ class Warp:
             return self.low + self.width * (expit(model) * (1 + 2 * SOFTENING) - SOFTENING)
         return self.low + self.width * np.exp(model)
 
+    def log_slope(self, loss: np.ndarray) -> np.ndarray:
+        """Logarithm of the derivative of `to_model`: turns a density of modelled values into one of losses."""
+        unit = (np.asarray(loss, dtype=float) - self.low) / self.width
+        if self.rate:
+            share = np.clip((unit + SOFTENING) / (1 + 2 * SOFTENING), 1e-9, 1 - 1e-9)
+            return -np.log(share * (1 - share) * (1 + 2 * SOFTENING) * self.width)
+        return -np.log(np.maximum(unit, 1e-9) * self.width)
 
-def choose_warp(objective: Objective, losses: Sequence[float], reference: float) -> Warp:
-    """Logit for values in [0, 1] (accuracies, error rates), else the logarithm of the distance to just below the best.
 
-    ``losses`` are the finite ones measured so far, possibly none.
+def possible_warps(objective: Objective, losses: Sequence[float], reference: float) -> tuple[Warp, ...]:
+    """The logarithm of the distance to a floor just below the best; before it the logit, where values are in [0, 1].
+
+    ``losses`` are the finite ones measured so far, possibly none. The logit of an error rate promises every student a
+    chance of half of the best error, which is right where errors go on falling, and wrong where the best crowd
+    together because the rest is not for a network to remove: the record has to say which.
     """
     shift = -1.0 if objective.direction == "maximize" else 0.0
-    if all(shift <= loss <= shift + 1 for loss in losses) and shift <= reference <= shift + 1:
-        return Warp(shift, 1.0, rate=True)
+    rate = all(shift <= loss <= shift + 1 for loss in [*losses, reference])
     best = min([*losses, reference])
-    span = max(reference - best, 1e-3 * abs(reference), 1e-12)
-    return Warp(best - 0.1 * span, span, rate=False)
+    span = max(reference - best, LEAST_SPAN if rate else 1e-3 * abs(reference), 1e-12)
+    floored = Warp(best - BEYOND_BEST * span, span, rate=False)
+    return (Warp(shift, 1.0, rate=True), floored) if rate else (floored,)
 
 
 def choose_reference(objective: Objective, losses: Sequence[float]) -> float:

@@ -141,3 +141,5 @@ def test_warps_invert(warp: Warp) -> None:
     losses = np.linspace(0.01, 0.95, 20)
     assert warp.to_loss(warp.to_model(losses)) == pytest.approx(losses)
     assert (np.diff(warp.to_model(losses)) > 0).all()
+    ends = warp.to_model(losses + 1e-7) - warp.to_model(losses - 1e-7)
+    assert warp.log_slope(losses) == pytest.approx(np.log(ends / 2e-7), abs=1e-5)

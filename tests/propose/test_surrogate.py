@@ -15,9 +15,9 @@ from hypothesis import strategies as st
 
 from autostudent.propose.base import generator
 from autostudent.propose.catalogue import Catalogue
-from autostudent.propose.encoding import Encoder, Layout
+from autostudent.propose.encoding import Block, Encoder, Layout
 from autostudent.propose.kernel import StudentKernel
-from autostudent.propose.surrogate import Posterior, _closure, fit, rows_to_fit
+from autostudent.propose.surrogate import NOISE, Posterior, _closure, fit, log_likelihood, rows_to_fit
 from autostudent.testing.landscape import landscape_problem
 
 
@@ -157,3 +157,25 @@ def test_covariances_grow_with_the_record_and_are_the_same_bits_as_anew() -> Non
     rows = torch.from_numpy(x)
     with torch.no_grad():
         assert torch.allclose(grown, hyper.kernel.forward(rows, rows), atol=1e-9)
+
+
+def test_likelihood_before_a_fit_is_that_of_a_normal_vector() -> None:
+    layout, x = encoded(9, 3)
+    z = np.random.default_rng(3).normal(size=9)
+    with torch.no_grad():
+        rows = torch.from_numpy(x)
+        covariance = StudentKernel(layout).double().forward(rows, rows) + NOISE * torch.eye(9)
+    normal = torch.distributions.MultivariateNormal(torch.zeros(9, dtype=torch.double), covariance)
+    expected = normal.log_prob(torch.from_numpy(z)).item() + 4.5 * np.log(2 * np.pi)
+    assert log_likelihood(layout, x, z) == pytest.approx(expected)
+
+
+def test_a_trend_in_cost_goes_on_beyond_the_record() -> None:
+    """Of students that get better with size, one smaller than all is not predicted to be average."""
+    block = Block((), (), ())
+    layout = Layout(block, block, 0, 1, 0, 1)
+    x = np.zeros((12, 4))
+    x[:, 0] = np.linspace(-0.5, 1.5, 12)
+    z = -(x[:, 0] - x[:, 0].mean()) / x[:, 0].std()
+    posterior = Posterior(fit(layout, x, z), x, z, np.zeros((0, 4)))
+    assert posterior.mean(np.array([[-2.0, 0, 0, 0]]))[0] > z.max() + 1.0

@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 
 from autostudent.propose.history import History
-from autostudent.propose.targets import measurements, targets
-from autostudent.records import Candidate, Problem, Result, Trial, TrialState
+from autostudent.propose.targets import Measurement, crowds, measurements, targets
+from autostudent.propose.warp import Warp
+from autostudent.records import Candidate, Objective, Problem, Result, Trial, TrialState
 from autostudent.testing.landscape import landscape_problem
 
 PROBLEM = replace(landscape_problem(40, (1, 9)), rung_costs=(0.1, 0.9))
@@ -68,3 +69,33 @@ def test_one_that_finished_counts_more_than_the_guess_that_families_are_alike() 
     nobody, one, many = (aligned({"plain": 6, "late": n}, 0.1)["late"][-1] for n in (0, 1, 6))
     assert nobody < one <= many + 0.02
     assert many == pytest.approx(0.27, abs=0.04)
+
+
+ERROR = Objective("error", "minimize", reference=0.5)
+
+
+def _smooth(z: np.ndarray) -> float:
+    """Log density of values that a smooth process takes along a line."""
+    x = np.linspace(-1, 1, len(z))
+    covariance = np.exp(-((x[:, None] - x) ** 2)) + 0.01 * np.eye(len(z))
+    return float(-0.5 * (z @ np.linalg.solve(covariance, z) + np.linalg.slogdet(covariance)[1]))
+
+
+@pytest.mark.parametrize(
+    ("warp", "crowded"), [(Warp(0.0, 1.0, rate=True), False), (Warp(0.045, 0.4, rate=False), True)]
+)
+def test_the_likelier_scale_is_told_from_the_losses(warp: Warp, crowded: bool) -> None:
+    """Twenty losses that are linear on the one scale or on the other."""
+    losses = warp.to_loss(np.linspace(*warp.to_model(np.array([0.08, 0.4])), 20))
+    trial = record({"plain": 1})[1][0]
+    rows = [Measurement(trial, 0, float(loss), i, (), ()) for i, loss in enumerate(losses)]
+    assert crowds(ERROR, rows, lambda _, z: _smooth(z)) is crowded
+    assert targets(ERROR, rows, 1, crowded).warp.rate is not crowded
+    assert not crowds(ERROR, rows[:4], lambda _, z: _smooth(z))  # too few to tell
+
+
+def test_other_than_rates_have_one_scale() -> None:
+    trial = record({"plain": 1})[1][0]
+    rows = [Measurement(trial, 0, 1.0 + i, i, (), ()) for i in range(9)]
+    assert not crowds(Objective("nll", "minimize"), rows, lambda _, z: _smooth(z))
+    assert not targets(Objective("nll", "minimize"), rows, 1).warp.rate
