@@ -68,9 +68,10 @@ def details(method: type[Method]) -> dict[str, Any]:
     needs = needs_of(method(**parts))
     for knob, default, allowed in knobs(method):
         for value in allowed["choices"] or (allowed["low"], allowed["high"]):
-            if value != default:
-                more = [need for need in needs_of(method(**parts, **{knob: value})) if need not in needs]
-                needs += [f"{need} (where {knob} is not {default})" for need in more if ": " not in need]
+            more = set(needs_of(method(**parts, **{knob: value}))) - set(needs)
+            needs += [
+                f"{need} (where {knob} is not {default})" for need in sorted(more) if ": " not in need
+            ]  # no facts
     return {"about": inspect.getdoc(method) or "", "needs": list(dict.fromkeys(needs)), "hyperparameters": ranges}
 
 
