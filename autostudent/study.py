@@ -259,7 +259,7 @@ class Study:
                     progress(Event("resume", line))
                 options = options_of(self.settings, self.space.to_json(), store, self.assets)
                 prepared = self.prepare(runner, progress)
-                runner.warm(load)  # again, where knowledge was made
+                runner.warm(load)  # again, where they were lost over the knowledge
                 driver, setup = self.driver(store, prepared, options, progress), prepared.setup
                 runner.run(driver, lambda: TrialWorker(setup))
                 driver.end()

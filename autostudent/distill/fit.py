@@ -10,6 +10,7 @@ from __future__ import annotations
 import dataclasses
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 
 import torch
 import torch.nn.functional as F
@@ -22,6 +23,7 @@ from autostudent.distill.method import Method
 from autostudent.distill.optim import SGD, anneal_steps
 from autostudent.distill.replay import Replay, can_replay
 from autostudent.distill.roles import network_of, optimizer_of
+from autostudent.distill.steady import is_fixed
 from autostudent.distill.types import Batch, Output, Probe, Role, Spec, Stage, State, View
 from autostudent.errors import AutostudentError
 
@@ -96,7 +98,12 @@ class Fit:
         for name, network in self.networks.items():
             network.train(name in active).requires_grad_(name in active)
         self._replays = {
-            role.name: Replay(self.networks[role.name], self.optimizers[role.name], self._method(role).needs.taps)
+            role.name: Replay(
+                self.networks[role.name],
+                self.optimizers[role.name],
+                self._method(role).needs.taps,
+                is_fixed(self.states[role.name]),
+            )
             for role in self.stage.roles
             if self.job.replay and can_replay(self.networks[role.name], self.job.device)
         }
@@ -218,9 +225,13 @@ class Fit:
         if joint:
             losses: dict[str, Tensor] = {}
             for role in roles:
-                losses[role.name] = self._objective(role, self._view(role, batch, outputs[role.name], outputs))
+                view = self._view(role, batch, outputs[role.name], outputs)
+                run: Callable[[View], Tensor] = partial(self._objective, role)
+                replay = self._replays.get(role.name)
+                losses[role.name] = run(view) if replay is None else replay.objective(view, run)
                 self._watch.lap(role.name)
-            torch.stack([*losses.values()]).sum().backward()
+            if ahead := [loss for loss in losses.values() if loss.requires_grad]:  # no backward pass yet
+                torch.stack(ahead).sum().backward()
             self._update(roles)
             reported = losses.get("student", losses[roles[0].name]).detach()
         else:

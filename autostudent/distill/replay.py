@@ -2,7 +2,8 @@
 
 A small student is hundreds of kernels of a few microseconds; to start them one by one from Python takes several times
 as long as to run them. Recorded are the forward pass, and the backward pass with the optimiser's step. Losses stand
-between the two and are never recorded: they may depend on the step as they like.
+between the two. One that reads tensors alone is recorded too, with its gradients; others run as they are: they may
+depend on the step as they like.
 """
 
 from __future__ import annotations
@@ -10,22 +11,33 @@ from __future__ import annotations
 import logging
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
 
 from autostudent.distill.optim import SGD
-from autostudent.distill.types import Output
+from autostudent.distill.steady import again, fill, form, read_steadily, slopes, steadied
+from autostudent.distill.types import Output, View
 
 WARM = 3  # steps of each batch size that run as they are: kernels are chosen and loaded in them
 
 log = logging.getLogger(__name__)
 
 Forward = Callable[[Tensor], Output]
+Objective = Callable[[View], Tensor]
 
 
 @dataclass(frozen=True)
+class Loss:
+    """The recording of an objective and its gradients by the outputs; ``view`` is where it reads."""
+
+    view: View
+    value: Tensor
+    graph: torch.cuda.CUDAGraph
+
+
+@dataclass
 class Passes:
     """The recording for one batch size. ``slopes``: the losses' gradients by ``outputs``."""
 
@@ -34,6 +46,7 @@ class Passes:
     slopes: tuple[Tensor, ...]
     forward: torch.cuda.CUDAGraph
     backward: torch.cuda.CUDAGraph
+    loss: Loss | None = None
 
 
 class Replay:
@@ -43,10 +56,11 @@ class Replay:
         network: on a CUDA device, in training mode; its tensors stay where they are for as long as this is used.
         optimizer: of the network, and perhaps of what a method learns, which it then steps itself.
         taps: names of the outputs beside the logits.
+        steady: whether losses may be recorded: they depend on the view alone, see `autostudent.distill.steady`.
     """
 
-    def __init__(self, network: nn.Module, optimizer: SGD, taps: Sequence[str]) -> None:
-        self.network, self.optimizer, self.taps = network, optimizer, tuple(taps)
+    def __init__(self, network: nn.Module, optimizer: SGD, taps: Sequence[str], steady: bool = False) -> None:
+        self.network, self.optimizer, self.taps, self._steady = network, optimizer, tuple(taps), steady
         self.parameters = [parameter for parameter in network.parameters() if parameter.requires_grad]
         self._rate = torch.zeros((), device=self.parameters[0].device)
         self._pool = torch.cuda.graph_pool_handle()
@@ -54,13 +68,14 @@ class Replay:
         self._known: dict[torch.Size, Passes] = {}
         self._refused = False
         self._now: tuple[Passes, tuple[Tensor, ...]] | None = None
+        self._sloped = False  # whether the slopes are there already
 
     def forward(self, x: Tensor, run: Forward) -> Output | None:
         """The outputs for ``x``, from which losses may start a backward pass; None: run it as it is this time.
 
         ``run`` is the forward pass as it is.
         """
-        self._now = None
+        self._now, self._sloped = None, False
         passes = self._known.get(x.shape)
         if passes is None:
             self._seen[x.shape] += 1
@@ -75,13 +90,29 @@ class Replay:
         self._now = passes, leaves
         return Output(leaves[0], dict(zip(self.taps, leaves[1:], strict=True)))
 
+    def objective(self, view: View, run: Objective) -> Tensor:
+        """The scalar objective of the latest outputs. Without gradient where it is recorded: then its backward pass is
+        done. ``run`` is the objective as it is."""
+        if self._now is None or not self._steady:
+            return run(view)
+        passes, _ = self._now
+        if passes.loss is None:
+            passes.loss = self._record_loss(passes, view, run)
+        if passes.loss is None or form(passes.loss.view) != form(view):
+            return run(view)
+        fill(passes.loss.view, view)
+        passes.loss.graph.replay()
+        self._sloped = True
+        return passes.loss.value.clone()
+
     def update(self, lr: float) -> None:
         """After the losses' backward pass: the network's own, and its optimiser's step. Nothing if it ran as it is."""
         if self._now is None:
             return
         (passes, leaves), self._now = self._now, None
-        for slope, leaf in zip(passes.slopes, leaves, strict=True):
-            slope.zero_() if leaf.grad is None else slope.copy_(leaf.grad)
+        if not self._sloped:
+            for slope, leaf in zip(passes.slopes, leaves, strict=True):
+                slope.zero_() if leaf.grad is None else slope.copy_(leaf.grad)
         self._rate.fill_(lr)
         passes.backward.replay()
 
@@ -105,6 +136,28 @@ class Replay:
         passes = Passes(given, tuple(output.detach() for output in outputs), slopes, forward, backward)
         self._known[x.shape] = passes
         return passes
+
+    def _record_loss(self, passes: Passes, view: View, run: Objective) -> Loss | None:
+        """The objective of this view's form; None, for good, where it is not steady or cannot be recorded."""
+        steady, graph = steadied(view), torch.cuda.CUDAGraph()
+        # First as it is: kernels are chosen and loaded. On other leaves: autograd remembers the stream of a leaf.
+        tried = replace(steady, own=again(view.own))
+        told = read_steadily(run, tried)
+        if told is None:
+            self._steady = False
+            return None
+        try:
+            slopes(told, tried.own)
+            # In memory of its own: it was recorded after the passes between which it runs, and would write over theirs.
+            with torch.cuda.graph(graph, capture_error_mode="thread_local"):
+                value = run(steady)
+                for slope, gradient in zip(passes.slopes, slopes(value, steady.own), strict=True):
+                    slope.zero_() if gradient is None else slope.copy_(gradient)
+        except RuntimeError as error:
+            log.warning("the loss of %s is not recorded: %s", type(self.network).__name__, str(error).splitlines()[0])
+            self._steady = False
+            return None
+        return Loss(steady, value.detach(), graph)
 
     def _step(self, outputs: tuple[Tensor, ...], slopes: tuple[Tensor, ...]) -> None:
         gradients = torch.autograd.grad(outputs, self.parameters, slopes, allow_unused=True)

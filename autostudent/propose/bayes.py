@@ -200,15 +200,14 @@ def _rates(judge: Judge, options: list[Option], trials: Sequence[Trial], level: 
         return judge.value(judge.axes(options, trials)) / now / pace
     final, reached = judge.rows(options, judge.last, trials), judge.rows(options, level + 1, trials)
 
-    looks = {name: aspect.posterior.learnable(final, reached) for name, aspect in judge.aspects.items()}
-    sharp = {name: aspect.axis(final, reduce=looks[name] ** 2) for name, aspect in judge.aspects.items()}
+    looks = {name: aspect.look(final, reached) for name, aspect in judge.aspects.items()}
 
     def value(node: float) -> np.ndarray:
         axes: list[Axis] = []
         for objective in judge.objectives:
-            if objective.name in sharp:
-                moved = node * judge.aspects[objective.name].scale * looks[objective.name]
-                axes.append(replace(sharp[objective.name], mean=sharp[objective.name].mean + moved))
+            if objective.name in looks:
+                sharp, moves = looks[objective.name]
+                axes.append(replace(sharp, mean=sharp.mean + node * moves))
             else:
                 axes.append(judge.exact(objective, options))
         return judge.value(axes)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 
@@ -27,24 +28,37 @@ from autostudent.propose.surrogate import (
 from autostudent.propose.targets import Measurement, Targets, crowds, measurements, targets, unusable
 from autostudent.records import Objective, Trial
 
+T = TypeVar("T")
+
 FITS_KEPT = 8
 WEIGHED = 128  # fully trained students by which the scale of the losses is chosen
 LOST = 250  # trials without a value that are remembered, the newest
 
 
 class FitCache:
-    """Fitted hyperparameters by the data they were fitted to."""
+    """What was fitted or found likelier, by the data that said so."""
 
     def __init__(self) -> None:
-        self._fits: OrderedDict[tuple[bytes, bytes], Hyperparameters] = OrderedDict()
+        self._fits: OrderedDict[tuple[object, ...], Hyperparameters] = OrderedDict()
+        self._crowds: OrderedDict[tuple[object, ...], bool] = OrderedDict()
 
     def fit(self, encoder: Encoder, x: np.ndarray, z: np.ndarray) -> Hyperparameters:
         key = (x.tobytes(), z.tobytes())
-        if key not in self._fits:
-            self._fits[key] = fit(encoder.layout, x, z)
-            if len(self._fits) > FITS_KEPT:
-                self._fits.popitem(last=False)
-        return self._fits[key]
+        return _once(self._fits, key, lambda: fit(encoder.layout, x, z))
+
+    def crowds(self, encoder: Encoder, objective: Objective, rows: Sequence[Measurement], x: np.ndarray) -> bool:
+        """See `autostudent.propose.targets.crowds`; ``x`` are the model's rows of these measurements."""
+        key = (objective.name, x.tobytes(), tuple((row.loss, row.others) for row in rows))
+        likelihood = lambda at, z: log_likelihood(encoder.layout, x[at], z)  # noqa: E731
+        return _once(self._crowds, key, lambda: crowds(objective, rows, likelihood))
+
+
+def _once(cache: OrderedDict[tuple[object, ...], T], key: tuple[object, ...], make: Callable[[], T]) -> T:
+    if key not in cache:
+        cache[key] = make()
+        if len(cache) > FITS_KEPT:
+            cache.popitem(last=False)
+    return cache[key]
 
 
 @dataclass(frozen=True)
@@ -57,10 +71,19 @@ class Aspect:
     location: float
     scale: float
 
-    def axis(self, x: np.ndarray, reduce: np.ndarray | float = 0.0) -> Modelled:
-        """Predictions at rows; ``reduce`` is taken from their (standardised) variances."""
-        mean, sd = self.posterior.predict(x)
-        sd = np.sqrt(np.maximum(sd**2 - reduce, 1e-8))
+    def axis(self, x: np.ndarray) -> Modelled:
+        """Predictions at rows."""
+        return self._modelled(*self.posterior.predict(x))
+
+    def look(self, x: np.ndarray, seen_at: np.ndarray) -> tuple[Modelled, np.ndarray]:
+        """Predictions at rows as sure as they will be once ``seen_at`` was measured, row by row.
+
+        With them the standard deviations (n,), on the modelled scale, by which their means will move.
+        """
+        mean, sd, moves = self.posterior.look(x, seen_at)
+        return self._modelled(mean, np.sqrt(np.maximum(sd**2 - moves**2, 1e-8))), self.scale * moves
+
+    def _modelled(self, mean: np.ndarray, sd: np.ndarray) -> Modelled:
         return Modelled(self.location + self.scale * mean, self.scale * sd, self.targets.warp)
 
     def centre(self, x: np.ndarray) -> np.ndarray:
@@ -147,7 +170,7 @@ class Judge:
     def _aspect(self, objective: Objective, fits: FitCache) -> Aspect:
         rows, kept = self._rows[objective.name], self._kept[objective.name]
         first = rows[: rows_to_fit(len(rows))]
-        crowded = self._crowds(objective, first)
+        crowded = self._crowds(objective, first, fits)
         fitted = targets(objective, first, self.last + 1, crowded)
         location = float(fitted.z.mean()) if len(first) else 0.0
         spread = float(fitted.z.std()) if len(first) > 1 else 0.0
@@ -162,11 +185,10 @@ class Judge:
         posterior = Posterior(hyper, x, (z - location) / scale, self._pending_rows())
         return Aspect(objective, posterior, now, location, scale)
 
-    def _crowds(self, objective: Objective, rows: Sequence[Measurement]) -> bool:
+    def _crowds(self, objective: Objective, rows: Sequence[Measurement], fits: FitCache) -> bool:
         full = [row for row in rows if row.level == self.last]
         full = [full[i] for i in chosen_to_fit(np.array([row.loss for row in full]), WEIGHED)]
-        x = self._measured_rows(full)
-        return crowds(objective, full, lambda at, z: log_likelihood(self.encoder.layout, x[at], z))
+        return fits.crowds(self.encoder, objective, full, self._measured_rows(full))
 
     def _chosen(self, rows: Sequence[Measurement], z: np.ndarray) -> np.ndarray:
         """Places of the measurements that the hyperparameters come from."""

@@ -103,8 +103,12 @@ def _squared(a: Tensor, b: Tensor, diag: bool) -> Tensor:
     if a.shape[-1] == 1:
         difference = a - b.transpose(-1, -2)
         return difference * difference if difference.requires_grad else difference.square_()
-    squares = (a**2).sum(-1, keepdim=True) + (b**2).sum(-1).unsqueeze(-2)
-    return (squares - 2 * a @ b.transpose(-1, -2)).clamp_min(0.0)
+    # |a|^2 + |b|^2 - 2 ab in one product: passes over a matrix (n, k) are what this costs.
+    ones_a, ones_b = torch.ones_like(a[..., :1]), torch.ones_like(b[..., :1])
+    left = torch.cat([-2 * a, (a * a).sum(-1, keepdim=True), ones_a], -1)
+    right = torch.cat([b, ones_b, (b * b).sum(-1, keepdim=True)], -1)
+    squares = left @ right.transpose(-1, -2)
+    return squares.clamp_min(0.0) if squares.requires_grad else squares.clamp_min_(0.0)
 
 
 class StudentKernel(PositiveKernel):
@@ -176,7 +180,11 @@ class StudentKernel(PositiveKernel):
         effects = [effect for effect in main if effect is not None] + both
         if not effects:
             return self.value("scales")[0] * x1.new_ones(x1.shape[:-1] if diag else (*x1.shape[:-1], x2.shape[-2]))
-        return torch.stack([scale * effect for scale, effect in zip(self.value("scales"), effects, strict=True)]).sum(0)
+        first, *scales = self.value("scales").unbind()
+        total = first * effects[0]
+        for scale, effect in zip(scales, effects[1:], strict=True):
+            total = torch.addcmul(total, scale, effect)
+        return total
 
 
 def _products(x1: Tensor, x2: Tensor, part: slice, diag: bool) -> Tensor:

@@ -181,26 +181,30 @@ class Posterior:
     def predict(self, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Mean and standard deviation (n,) of the noise-free values at rows (n, d)."""
         with torch.no_grad():
-            rows = torch.from_numpy(x)
-            cross = self._kernel(rows, self._seen)
-            mean = self._hyper.mean + cross[:, : self._measured] @ self._weights
-            reduced = torch.linalg.solve_triangular(self._factor, cross.T, upper=False)
-            variance = self._diagonal(rows) - (reduced**2).sum(dim=0)
-        return mean.numpy(), variance.clamp_min(1e-10).sqrt().numpy()
+            mean, sd, _ = self._predict(torch.from_numpy(x))
+        return mean.numpy(), sd.numpy()
 
-    def learnable(self, x: np.ndarray, seen_at: np.ndarray) -> np.ndarray:
-        """Standard deviation (n,) by which measuring at ``seen_at`` is expected to move the means at ``x``.
+    def _predict(self, rows: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Mean, standard deviation, and the whitened covariances (measured and pending, n) with what was seen."""
+        cross = self._kernel(rows, self._seen)
+        mean = self._hyper.mean + cross[:, : self._measured] @ self._weights
+        white = torch.linalg.solve_triangular(self._factor, cross.T, upper=False)
+        variance = self._diagonal(rows) - (white**2).sum(dim=0)
+        return mean, variance.clamp_min(1e-10).sqrt(), white
 
-        Both (n, d), row by row. The square of the result is what the variance at ``x`` loses.
+    def look(self, x: np.ndarray, seen_at: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Mean and standard deviation (n,) at ``x``, and that by which seeing ``seen_at`` is expected to move the mean.
+
+        Both (n, d), row by row. The square of the last is what the variance at ``x`` loses.
         """
         with torch.no_grad():
             first, second = torch.from_numpy(x), torch.from_numpy(seen_at)
-            a = torch.linalg.solve_triangular(self._factor, self._kernel(first, self._seen).T, upper=False)
-            b = torch.linalg.solve_triangular(self._factor, self._kernel(second, self._seen).T, upper=False)
+            mean, sd, a = self._predict(first)
+            _, seen_sd, b = self._predict(second)
             prior = self._hyper.kernel.forward(first.unsqueeze(1), second.unsqueeze(1))[:, 0, 0]
             covariance = prior - (a * b).sum(dim=0)
-            variance = self._diagonal(second) - (b**2).sum(dim=0) + self._hyper.noise
-        return (covariance.abs() / variance.clamp_min(1e-10).sqrt()).numpy()
+            moves = covariance.abs() / (seen_sd**2 + self._hyper.noise).sqrt()
+        return mean.numpy(), sd.numpy(), moves.numpy()
 
     def _kernel(self, first: torch.Tensor, second: torch.Tensor) -> torch.Tensor:
         """Covariances (n, k), computed in slices that keep the temporary matrices small."""

@@ -102,7 +102,7 @@ class Runner(ABC):
         """Says within the ``with`` block that a study will come: processes may start, and call ``prepare`` to load.
 
         ``prepare`` must pickle. It only saves time: what goes wrong in it is ignored, and nothing rests on its being
-        called. `map` and the end of the block undo it; it may be said again.
+        called. The end of the block undoes it, and so may `map`; it may be said again.
         """
         return None
 

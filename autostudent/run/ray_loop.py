@@ -42,6 +42,7 @@ class StudyThread:
         self.make_worker: Any = None  # a Ray object, for every worker process before its first segment
         self._ready: deque[Segment] = deque()
         self._returned: SimpleQueue[tuple[Segment, Result] | None] = SimpleQueue()
+        self._warm: dict[Any, Any] = {}  # actors that warmed up, or do so now, by their identity
         self._closing = False
         self._changed = threading.Condition()
         self._thread: threading.Thread | None = None
@@ -72,6 +73,18 @@ class StudyThread:
         with self._changed:
             self._changed.wait_for(lambda: self._ready or self.over, seconds)
             return bool(self._ready)
+
+    def meet(self, actor: Any) -> None:
+        """An actor is there and warms up."""
+        with self._changed:
+            self._warm[actor._actor_id] = actor
+            self._changed.notify_all()
+
+    def warm(self, seconds: float) -> list[Any]:
+        """The actors that warm up: waits until there is one for every worker, or time is up."""
+        with self._changed:
+            self._changed.wait_for(lambda: len(self._warm) == self.workers or self.over, seconds)
+            return list(self._warm.values())
 
     def close(self) -> None:
         """Lets results that have arrived be committed, asks for nothing more, and waits for the thread."""
@@ -202,7 +215,9 @@ class Watcher(tune.Callback):
         """Called by Tune when an actor, new or reused, is ready for a trial, and before it is told to run it."""
         actor = self.actors[trial.trial_id] = trial.temporary_state.ray_actor
         self.began[trial.trial_id] = time.monotonic()
-        if actor._actor_id not in self.employed and trial.trial_id not in self.searcher.warming:
+        if trial.trial_id in self.searcher.warming:
+            self.searcher.study.meet(actor)
+        elif actor._actor_id not in self.employed:
             self.employed.add(actor._actor_id)
             actor.employ.remote(self.searcher.study.make_worker)
 

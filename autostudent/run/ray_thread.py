@@ -6,12 +6,14 @@ import logging
 import shutil
 import tempfile
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import ray
 from ray import cloudpickle, tune
+from ray.util import ActorPool
 
 from autostudent.run.base import Driver, Worker
 from autostudent.run.ray_loop import SegmentSearcher, Stopped, StudyThread, WarmActors, Watcher
@@ -19,6 +21,7 @@ from autostudent.run.ray_session import environment
 from autostudent.run.ray_worker import Plan, SegmentTrainable
 
 STOP_S = 10.0  # seconds that Tune's loop gets to end its actors after it was told to stop
+MEET_S = 10.0  # seconds that work before the study waits for another worker to start
 
 
 @dataclass(frozen=True)
@@ -61,6 +64,26 @@ class TuneThread:
         self._around.enter_context(environment(tune_settings(self.terms.workers)))
         self._around.enter_context(_quiet(self.terms.debug))
         self._thread.start()
+
+    def apply(self, common: Any, pickled: Sequence[bytes]) -> list[bytes] | None:
+        """Work before the study begins, done by the workers that are warm: what `attempt` says of each, in order.
+
+        None where there are no such workers, or one was lost.
+        """
+        actors, before = self.study.warm(MEET_S), -1
+        while before < len(actors) < self.terms.workers and self._thread.is_alive():
+            actors, before = self.study.warm(MEET_S), len(actors)
+        if not actors:
+            return None
+        try:
+            pool: Any = ActorPool(actors)
+            return list(pool.map(lambda actor, item: actor.apply.remote(common, item), [*pickled]))
+        except ray.exceptions.RayError:
+            return None
+        except BaseException:  # interrupted: what they do is of no use, and Tune would wait for its end
+            for actor in actors:
+                ray.kill(actor)
+            raise
 
     def begin(self, driver: Driver, make_worker: Callable[[], Worker]) -> None:
         """The study is there; ``make_worker`` is called once in every worker process."""

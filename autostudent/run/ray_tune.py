@@ -8,9 +8,7 @@ no state worth saving: all of it can be lost.
 from __future__ import annotations
 
 import signal
-import sys
 import threading
-import traceback
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any, Self
@@ -22,6 +20,7 @@ from autostudent.errors import AutostudentError, ConfigError
 from autostudent.run.base import Driver, R, Runner, T, Worker
 from autostudent.run.ray_session import RaySession, check_share
 from autostudent.run.ray_thread import Terms, TuneThread
+from autostudent.run.ray_worker import attempt
 
 
 class RayRunner(Runner):
@@ -131,14 +130,19 @@ class RayRunner(Runner):
             loop.close(now)
 
     def map(self, function: Callable[[T], R], items: Iterable[T]) -> list[R]:
-        """See `Runner.map`; every item is a Ray task with the share of a segment, which warm workers must give up."""
+        """See `Runner.map`. Warm workers do it; without them every item is a Ray task with the share of a segment."""
         with self:
-            self._cool(now=False)
-            task = ray.remote(num_cpus=self.cpus, num_gpus=self.gpus, max_retries=2)(_attempt)
             common = ray.put(cloudpickle.dumps((function, self.cpus)))
-            futures = [task.remote(common, cloudpickle.dumps(item)) for item in items]
+            pickled = [cloudpickle.dumps(item) for item in items]
+            if self._tune is not None:
+                told = self._tune.apply(common, pickled)
+                if told is not None:
+                    return [_unpack(answer) for answer in told]
+                self._cool(now=True)  # they have the share that tasks need
+            task = ray.remote(num_cpus=self.cpus, num_gpus=self.gpus, max_retries=2)(attempt)
+            futures = [task.remote(common, item) for item in pickled]
             try:
-                return [_unpack(future) for future in futures]
+                return [_unpack(ray.get(future)) for future in futures]
             except BaseException as error:
                 # Interrupted, not killed: Ray 2.60 aborts this process when a killed task's answer arrives after all.
                 for future in ray.wait(futures, num_returns=len(futures), timeout=0)[1]:
@@ -149,20 +153,8 @@ class RayRunner(Runner):
                 raise
 
 
-def _attempt(common: bytes, pickled: bytes) -> bytes:
-    """Runs in a Ray worker. Exceptions travel in parts, because many cannot be pickled whole."""
-    function, cpus = cloudpickle.loads(common)
-    torch = sys.modules.get("torch")
-    if torch is not None:
-        torch.set_num_threads(max(1, int(cpus)))
-    try:
-        return cloudpickle.dumps((function(cloudpickle.loads(pickled)), None))
-    except Exception as error:
-        return cloudpickle.dumps((None, (type(error), error.args, vars(error), traceback.format_exc())))
-
-
-def _unpack(future: Any) -> Any:
-    value, trouble = cloudpickle.loads(ray.get(future))
+def _unpack(answer: bytes) -> Any:
+    value, trouble = cloudpickle.loads(answer)
     if trouble is None:
         return value
     kind, arguments, attributes, trace = trouble

@@ -6,6 +6,7 @@ import faulthandler
 import json
 import os
 import sys
+import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -63,6 +64,10 @@ class SegmentTrainable(tune.Trainable):
         there is a failed result with its traceback.
         """
         self._make_worker = make_worker
+
+    def apply(self, common: bytes, pickled: bytes) -> bytes:
+        """Called between trials for other work of the study, see `attempt`."""
+        return attempt(common, pickled)
 
     def setup(self, config: dict[str, Any], plan: Plan | None = None) -> None:
         """Called by Tune once per actor process."""
@@ -129,6 +134,25 @@ class SegmentTrainable(tune.Trainable):
     def _arm(self) -> None:
         if self._plan.timeout_s is not None:
             faulthandler.dump_traceback_later(self._plan.timeout_s, exit=True, file=self._note)
+
+
+def attempt(common: bytes, pickled: bytes) -> bytes:
+    """Applies a function to an item, both pickled, ``common`` with the share of a processor.
+
+    Exceptions travel in parts, because many cannot be pickled whole.
+    """
+    function, cpus = cloudpickle.loads(common)
+    torch = sys.modules.get("torch")
+    if torch is not None:
+        torch.set_num_threads(max(1, int(cpus)))
+    try:
+        return cloudpickle.dumps((function(cloudpickle.loads(pickled)), None))
+    except Exception as error:
+        return cloudpickle.dumps((None, (type(error), error.args, vars(error), traceback.format_exc())))
+    finally:
+        torch = sys.modules.get("torch")
+        if torch is not None and torch.cuda.is_initialized():
+            torch.cuda.empty_cache()  # the process goes on, in a share that is made for students
 
 
 def _limit_threads(cpus: float) -> None:

@@ -121,7 +121,7 @@ def test_a_look_takes_from_the_variance_what_it_moves_the_mean() -> None:
     final[:, -3], look[:, -3] = 1, 0
     before, after = Posterior(hyper, x[:10], z, x[:0]), Posterior(hyper, x[:10], z, look)
     lost = before.predict(final)[1] ** 2 - after.predict(final)[1] ** 2
-    assert before.learnable(final, look) ** 2 == pytest.approx(lost, abs=1e-6)
+    assert before.look(final, look)[2] ** 2 == pytest.approx(lost, abs=1e-6)
 
 
 def test_fits_repeat_and_tied_or_single_values_are_no_problem() -> None:

@@ -125,16 +125,45 @@ def test_a_process_that_ends_in_its_preparation_is_replaced(tmp_path: Path, endi
     assert driver.pids != noted(tmp_path)
 
 
-def test_warm_workers_give_their_share_to_other_work_and_come_again(tmp_path: Path) -> None:
+def whose(value: int) -> int:
+    if value == 3:
+        raise ConfigError("data.npz", value, "a file")
+    time.sleep(0.5)
+    return os.getpid()
+
+
+def test_warm_workers_do_other_work_until_the_study_comes(tmp_path: Path) -> None:
     driver = Script()
     with RayRunner(2) as runner:
         runner.warm(noting(tmp_path))
         assert runner.map(abs, [-1, 2, -3]) == [1, 2, 3]
-        before = noted(tmp_path)
-        runner.warm(noting(tmp_path))
-        until(lambda: len(noted(tmp_path)) == len(before) + 2)
+        with pytest.raises(ConfigError, match=r"data\.npz: got 3"):
+            runner.map(whose, [1, 3])
+        assert set(runner.map(whose, range(100, 104))) == noted(tmp_path)
         runner.run(driver, Laborer)
-    assert driver.pids == noted(tmp_path) - before
+    assert driver.pids == noted(tmp_path)
+    assert len(driver.pids) == 2
+
+
+def once(flag: Path, value: int) -> int:
+    """Ends its process the first time."""
+    if not flag.exists():
+        flag.touch()
+        os._exit(1)
+    return -value
+
+
+def test_work_is_done_anew_where_a_warm_worker_is_lost_over_it(tmp_path: Path) -> None:
+    driver = Script()
+    (tmp_path / "noted").mkdir()
+    with RayRunner(2) as runner:
+        runner.warm(noting(tmp_path / "noted"))
+        assert runner.map(partial(once, tmp_path / "flag"), [1, 2, 3]) == [-1, -2, -3]
+        before = noted(tmp_path / "noted")
+        runner.warm(noting(tmp_path / "noted"))
+        runner.run(driver, Laborer)
+    assert driver.pids
+    assert not driver.pids & before
 
 
 def test_whoever_leaves_before_the_study_begins_waits_for_nobody(tmp_path: Path) -> None:
