@@ -82,7 +82,11 @@ class Method(ABC):
 
     @abstractmethod
     def loss(self, view: View, state: State) -> Tensor:
-        """How wrong the student is on each example, ``(B,)``, beside its labels."""
+        """How wrong the student is on each example, ``(B,)``, beside its labels.
+
+        A function of the view and the state: one that reads tensors of the view alone runs once, on a GPU, and is then
+        replayed (`autostudent.distill.steady`). Draws come from ``view.seed``.
+        """
 
     def label_weight(self, view: View, state: State) -> Tensor | float:
         """How much labels count: ``(B,)`` or one number."""

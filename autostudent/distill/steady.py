@@ -40,7 +40,8 @@ MOVING: Any = Moving()
 
 def is_fixed(state: State) -> bool:
     """Whether a method learns and remembers nothing, so that its loss depends on the view alone."""
-    return not any(True for _ in state.parameters()) and not any(True for _ in state.buffers())
+    plain = all(vars(module).keys() == vars(State()).keys() for module in state.modules())
+    return plain and not any(True for _ in state.parameters()) and not any(True for _ in state.buffers())
 
 
 def tensors(view: View) -> list[Tensor]:

@@ -14,7 +14,7 @@ from autostudent.distill.methods.ctkd import CTKD
 from autostudent.distill.methods.dkd import DKD
 from autostudent.distill.methods.kd import KD
 from autostudent.distill.steady import MOVING, Unsteady, fill, form, is_fixed, read_steadily, slopes, steadied, tensors
-from autostudent.distill.types import View
+from autostudent.distill.types import State, View
 from autostudent.testing.methods import Bench, benches
 
 STEADY = {"none", "kd", "nkd", "dist", "bd_kd", "tf_nkd", "takd", "dml"}  # at least these
@@ -76,6 +76,9 @@ def test_a_loss_on_a_schedule_is_not_steady() -> None:
 def test_what_learns_or_remembers_is_not_recorded() -> None:
     assert is_fixed(benches(KD())[0].state)
     assert not is_fixed(benches(CTKD(inner=KD()))[0].state)
+    counting = State()
+    counting.calls = 0  # type: ignore[assignment]
+    assert not is_fixed(counting)
 
 
 @pytest.mark.parametrize(

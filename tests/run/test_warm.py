@@ -1,4 +1,4 @@
-"""Workers that start while the study still prepares: used when it comes, given up for other work, never in the way."""
+"""Workers that start while the study still prepares: used for other work before it comes, and by it, never in the way."""
 
 from __future__ import annotations
 
