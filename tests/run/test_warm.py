@@ -1,4 +1,4 @@
-"""Workers that start while the study still prepares: used for other work before it comes, and by it, never in the way."""
+"""Workers that start while the study still prepares: they do other work before it comes, and are in nobody's way."""
 
 from __future__ import annotations
 
