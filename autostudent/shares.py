@@ -8,6 +8,7 @@ Of float32 numbers, 4 bytes each, a worker holds on its device at most
   keep what they made, of the network and of its copy, beside a pass as it is, in memory of their own (on an H100, in
   mixed precision, 1.1 times where it is hundreds of megabytes, 240 MB at most where it is less);
 * or, where that is more, what lives at once when `LOOK` pictures are looked at, by the student or the largest teacher;
+  with recordings, which stay, the student's comes on top;
 * the parameters of all teachers, and what they say of one view;
 * the pictures as bytes, four times (plain, a view and the next one, and what a view is cut from), and `LOOK` of them as
   numbers.
@@ -65,8 +66,10 @@ def student_bytes(graph: Architecture, batch: int, networks: int = 1, recorded: 
     ``recorded``: whether passes are recorded and replayed.
     """
     fixed = 6 * costs(graph).params * networks
-    step = batch * (made(graph) + peak(graph)) * networks * (RECORDED if recorded else 1)
-    return FLOAT_BYTES * (fixed + max(step, LOOK * peak(graph))) + (POOLS if recorded else 0)
+    step, look = batch * (made(graph) + peak(graph)) * networks, LOOK * peak(graph)
+    if recorded:
+        return FLOAT_BYTES * (fixed + RECORDED * step + look) + POOLS
+    return FLOAT_BYTES * (fixed + max(step, look))
 
 
 def needed(

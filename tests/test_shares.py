@@ -62,7 +62,7 @@ def test_a_students_bytes_follow_from_its_parameters_its_batch_and_its_companion
     assert student_bytes(graph, large) == fixed + 4 * large * (made(graph) + peak(graph))
     assert student_bytes(graph, large, networks=3) == 3 * student_bytes(graph, large)
     again = student_bytes(graph, large, recorded=True) - student_bytes(graph, large)
-    assert again == 4 * large * (made(graph) + peak(graph)) + shares.POOLS
+    assert again == 4 * large * (made(graph) + peak(graph)) + looking + shares.POOLS
 
 
 @pytest.mark.parametrize(

@@ -23,7 +23,6 @@ from autostudent.distill.method import Method
 from autostudent.distill.optim import SGD, anneal_steps
 from autostudent.distill.replay import Replay, can_replay
 from autostudent.distill.roles import network_of, optimizer_of
-from autostudent.distill.steady import is_fixed
 from autostudent.distill.types import Batch, Output, Probe, Role, Spec, Stage, State, View
 from autostudent.errors import AutostudentError
 
@@ -102,7 +101,7 @@ class Fit:
                 self.networks[role.name],
                 self.optimizers[role.name],
                 self._method(role).needs.taps,
-                is_fixed(self.states[role.name]),
+                self.states[role.name],
             )
             for role in self.stage.roles
             if self.job.replay and can_replay(self.networks[role.name], self.job.device)

@@ -10,15 +10,16 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
 
 from autostudent.distill.optim import SGD
-from autostudent.distill.steady import again, fill, form, read_steadily, slopes, steadied
-from autostudent.distill.types import Output, View
+from autostudent.distill.steady import again, fill, form, is_fixed, read_steadily, slopes, steadied
+from autostudent.distill.types import Output, State, View
 
 WARM = 3  # steps of each batch size that run as they are: kernels are chosen and loaded in them
 
@@ -56,11 +57,11 @@ class Replay:
         network: on a CUDA device, in training mode; its tensors stay where they are for as long as this is used.
         optimizer: of the network, and perhaps of what a method learns, which it then steps itself.
         taps: names of the outputs beside the logits.
-        steady: whether losses may be recorded: they depend on the view alone, see `autostudent.distill.steady`.
+        state: of the role's method. Losses are recorded where it is empty, see `autostudent.distill.steady`.
     """
 
-    def __init__(self, network: nn.Module, optimizer: SGD, taps: Sequence[str], steady: bool = False) -> None:
-        self.network, self.optimizer, self.taps, self._steady = network, optimizer, tuple(taps), steady
+    def __init__(self, network: nn.Module, optimizer: SGD, taps: Sequence[str], state: State) -> None:
+        self.network, self.optimizer, self.taps, self.state = network, optimizer, tuple(taps), state
         self.parameters = [parameter for parameter in network.parameters() if parameter.requires_grad]
         self._rate = torch.zeros((), device=self.parameters[0].device)
         self._pool = torch.cuda.graph_pool_handle()
@@ -68,6 +69,7 @@ class Replay:
         self._known: dict[torch.Size, Passes] = {}
         self._refused = False
         self._now: tuple[Passes, tuple[Tensor, ...]] | None = None
+        self._steady = True  # as far as is known
         self._sloped = False  # whether the slopes are there already
 
     def forward(self, x: Tensor, run: Forward) -> Output | None:
@@ -142,7 +144,8 @@ class Replay:
         steady, graph = steadied(view), torch.cuda.CUDAGraph()
         # First as it is: kernels are chosen and loaded. On other leaves: autograd remembers the stream of a leaf.
         tried = replace(steady, own=again(view.own))
-        told = read_steadily(run, tried)
+        with _never_waiting():
+            told = read_steadily(run, tried) if is_fixed(self.state) else None
         if told is None:
             self._steady = False
             return None
@@ -167,6 +170,17 @@ class Replay:
             group["lr"] = self._rate
         self.optimizer.step()
         self.optimizer.zero_grad()
+
+
+@contextmanager
+def _never_waiting() -> Iterator[None]:
+    """Waiting for the device is an error: it would break a recording, and with it the process's later ones."""
+    before = torch.cuda.get_sync_debug_mode()
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        yield
+    finally:
+        torch.cuda.set_sync_debug_mode(before)
 
 
 def can_replay(network: nn.Module, device: torch.device) -> bool:

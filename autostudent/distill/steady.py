@@ -28,6 +28,7 @@ class Moving:
     def _read(self, *_: object) -> NoReturn:
         raise Unsteady
 
+    __repr__ = __str__ = __format__ = _read  # seeds are made from texts too
     __bool__ = __float__ = __int__ = __index__ = __len__ = __iter__ = __getitem__ = __getattr__ = _read
     __eq__ = __ne__ = __lt__ = __le__ = __gt__ = __ge__ = _read
     __neg__ = __abs__ = __round__ = _read
@@ -40,8 +41,8 @@ MOVING: Any = Moving()
 
 def is_fixed(state: State) -> bool:
     """Whether a method learns and remembers nothing, so that its loss depends on the view alone."""
-    plain = all(vars(module).keys() == vars(State()).keys() for module in state.modules())
-    return plain and not any(True for _ in state.parameters()) and not any(True for _ in state.buffers())
+    usual = vars(State()).keys()
+    return not any(m._parameters or m._buffers or vars(m).keys() != usual for m in state.modules())
 
 
 def tensors(view: View) -> list[Tensor]:
@@ -55,7 +56,7 @@ def tensors(view: View) -> list[Tensor]:
 def form(view: View) -> tuple[object, ...]:
     """What must be equal in two views for one to stand in the other's place: what there is, of which shape."""
     names = [(source.logits is None, tuple(source.taps), source.embedding is None) for source in view.sources]
-    return (tuple(view.facts), *names, *((x.shape, x.dtype) for x in tensors(view)))
+    return (view.batch.view is None, tuple(view.facts), *names, *((x.shape, x.dtype) for x in tensors(view)))
 
 
 def steadied(view: View) -> View:
@@ -65,7 +66,7 @@ def steadied(view: View) -> View:
     def following(x: Tensor | None) -> Tensor | None:
         return None if x is None else next(copies)
 
-    batch = Batch(MOVING, next(copies), next(copies), MOVING)
+    batch = Batch(MOVING, next(copies), next(copies), None if view.batch.view is None else MOVING)
     facts = {name: next(copies) for name in view.facts}
     sources = tuple(
         Output(following(source.logits), {name: next(copies) for name in source.taps}, following(source.embedding))
@@ -89,11 +90,11 @@ def fill(steady: View, view: View) -> None:
 def read_steadily(run: Callable[[View], Tensor], steady: View) -> Tensor | None:
     """The scalar objective of a steadied view; None where it reads something that moves.
 
-    Torch, handed a `Moving`, says so in errors of its own.
+    Others, handed a `Moving`, say so in errors of their own; an error of the loss itself comes again without it.
     """
     try:
         return run(steady)
-    except (Unsteady, RuntimeError, TypeError):
+    except Exception:
         return None
 
 

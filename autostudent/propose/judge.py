@@ -43,12 +43,12 @@ class FitCache:
         self._crowds: OrderedDict[tuple[object, ...], bool] = OrderedDict()
 
     def fit(self, encoder: Encoder, x: np.ndarray, z: np.ndarray) -> Hyperparameters:
-        key = (x.tobytes(), z.tobytes())
+        key = (encoder.layout, x.tobytes(), z.tobytes())
         return _once(self._fits, key, lambda: fit(encoder.layout, x, z))
 
     def crowds(self, encoder: Encoder, objective: Objective, rows: Sequence[Measurement], x: np.ndarray) -> bool:
         """See `autostudent.propose.targets.crowds`; ``x`` are the model's rows of these measurements."""
-        key = (objective.name, x.tobytes(), tuple((row.loss, row.others) for row in rows))
+        key = (objective, encoder.layout, x.tobytes(), tuple((row.loss, row.others) for row in rows))
         likelihood = lambda at, z: log_likelihood(encoder.layout, x[at], z)  # noqa: E731
         return _once(self._crowds, key, lambda: crowds(objective, rows, likelihood))
 

@@ -80,10 +80,15 @@ class StudyThread:
             self._warm[actor._actor_id] = actor
             self._changed.notify_all()
 
-    def warm(self, seconds: float) -> list[Any]:
-        """The actors that warm up: waits until there is one for every worker, or time is up."""
+    def part(self, actor: Any) -> None:
+        """An actor was lost."""
         with self._changed:
-            self._changed.wait_for(lambda: len(self._warm) == self.workers or self.over, seconds)
+            self._warm.pop(actor._actor_id, None)
+
+    def warm(self, wanted: int, seconds: float) -> list[Any]:
+        """The actors that warm up: waits until there are so many, or time is up."""
+        with self._changed:
+            self._changed.wait_for(lambda: len(self._warm) >= wanted or self.over, seconds)
             return list(self._warm.values())
 
     def close(self) -> None:
@@ -227,7 +232,8 @@ class Watcher(tune.Callback):
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """Called by Tune when an actor is gone, after the searcher's `on_trial_complete`."""
-        self.actors.pop(trial.trial_id, None)
+        if (actor := self.actors.pop(trial.trial_id, None)) is not None:
+            self.searcher.study.part(actor)
         began = self.began.get(trial.trial_id, time.monotonic())
         error = Path(trial.error_file).read_text() if trial.error_file else "no reason was given"
         self.searcher.lost(trial.trial_id, error, time.monotonic() - began)

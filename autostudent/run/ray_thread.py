@@ -6,22 +6,24 @@ import logging
 import shutil
 import tempfile
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import ray
 from ray import cloudpickle, tune
-from ray.util import ActorPool
 
 from autostudent.run.base import Driver, Worker
 from autostudent.run.ray_loop import SegmentSearcher, Stopped, StudyThread, WarmActors, Watcher
 from autostudent.run.ray_session import environment
 from autostudent.run.ray_worker import Plan, SegmentTrainable
 
+R = TypeVar("R")
+
 STOP_S = 10.0  # seconds that Tune's loop gets to end its actors after it was told to stop
-MEET_S = 10.0  # seconds that work before the study waits for another worker to start
+MEET_S = 20.0  # seconds that work before the study waits for workers to start
 
 
 @dataclass(frozen=True)
@@ -56,6 +58,7 @@ class TuneThread:
         ready = None if prepare is None else cloudpickle.dumps(prepare)
         self._plan = Plan(terms.cpus, terms.gpus, terms.timeout_s, f"{self._scratch}/notes", ready)
         self._stopped = threading.Event()
+        self._waited = False
         self._around = ExitStack()
         self._thread = threading.Thread(target=self._loop, name="tune", daemon=True)
 
@@ -65,25 +68,54 @@ class TuneThread:
         self._around.enter_context(_quiet(self.terms.debug))
         self._thread.start()
 
-    def apply(self, common: Any, pickled: Sequence[bytes]) -> list[bytes] | None:
-        """Work before the study begins, done by the workers that are warm: what `attempt` says of each, in order.
+    def apply(self, common: Any, pickled: Sequence[bytes], read: Callable[[bytes], R]) -> list[R] | None:
+        """Work before the study begins, done by the workers that are warm.
 
-        None where there are no such workers, or one was lost.
+        Args:
+            common, pickled: what `autostudent.run.ray_worker.attempt` is given, for every item.
+            read: what its answer means; what it raises ends the work.
+
+        Returns:
+            What was read, in order; None where there are no such workers, or one was lost.
         """
-        actors, before = self.study.warm(MEET_S), -1
-        while before < len(actors) < self.terms.workers and self._thread.is_alive():
-            actors, before = self.study.warm(MEET_S), len(actors)
-        if not actors:
+        actors = self._warm(min(self.terms.workers, len(pickled)))
+        if pickled and not actors:
             return None
+        answers: dict[int, R] = {}
+        running: dict[Any, tuple[int, Any]] = {}
         try:
-            pool: Any = ActorPool(actors)
-            return list(pool.map(lambda actor, item: actor.apply.remote(common, item), [*pickled]))
-        except ray.exceptions.RayError:
-            return None
-        except BaseException:  # interrupted: what they do is of no use, and Tune would wait for its end
-            for actor in actors:
+            for place, item in enumerate(pickled):
+                actor = actors.pop() if actors else self._next(running, answers, read)
+                running[actor.apply.remote(common, item)] = place, actor
+            while running:
+                self._next(running, answers, read)
+        except BaseException as error:
+            if isinstance(error, Exception) and not isinstance(error, ray.exceptions.RayActorError):
+                if running:
+                    ray.wait([*running], num_returns=len(running))
+                raise
+            for _, actor in running.values():  # what they do is of no use, and Tune would wait for its end
                 ray.kill(actor)
+            if isinstance(error, ray.exceptions.RayActorError):
+                return None
             raise
+        return [answers[place] for place in range(len(pickled))]
+
+    def _next(self, running: dict[Any, tuple[int, Any]], answers: dict[int, R], read: Callable[[bytes], R]) -> Any:
+        """The worker that is done first, after its answer was read."""
+        (done,), _ = ray.wait([*running], num_returns=1)
+        place, actor = running.pop(done)
+        answers[place] = read(ray.get(done))
+        return actor
+
+    def _warm(self, wanted: int) -> list[Any]:
+        """The workers that are warm, after waiting for so many of them, but once."""
+        deadline = time.monotonic() + (0.0 if self._waited else MEET_S)
+        self._waited = True
+        actors = self.study.warm(wanted, 0.0)
+        while len(actors) < wanted and self._thread.is_alive() and time.monotonic() < deadline:
+            actors = self.study.warm(wanted, 0.2)
+        return actors
 
     def begin(self, driver: Driver, make_worker: Callable[[], Worker]) -> None:
         """The study is there; ``make_worker`` is called once in every worker process."""

@@ -134,18 +134,19 @@ class RayRunner(Runner):
         with self:
             common = ray.put(cloudpickle.dumps((function, self.cpus)))
             pickled = [cloudpickle.dumps(item) for item in items]
-            if self._tune is not None:
-                told = self._tune.apply(common, pickled)
-                if told is not None:
-                    return [_unpack(answer) for answer in told]
-                self._cool(now=True)  # they have the share that tasks need
-            task = ray.remote(num_cpus=self.cpus, num_gpus=self.gpus, max_retries=2)(attempt)
-            futures = [task.remote(common, item) for item in pickled]
+            futures = []
             try:
+                if self._tune is not None:
+                    told = self._tune.apply(common, pickled, _unpack)
+                    if told is not None:
+                        return told
+                    self._cool(now=True)  # they have the share that tasks need
+                task = ray.remote(num_cpus=self.cpus, num_gpus=self.gpus, max_retries=2)(attempt)
+                futures += [task.remote(common, item) for item in pickled]
                 return [_unpack(ray.get(future)) for future in futures]
             except BaseException as error:
                 # Interrupted, not killed: Ray 2.60 aborts this process when a killed task's answer arrives after all.
-                for future in ray.wait(futures, num_returns=len(futures), timeout=0)[1]:
+                for future in ray.wait(futures, num_returns=len(futures), timeout=0)[1] if futures else []:
                     ray.cancel(future, force=False)
                 if isinstance(error, ray.exceptions.RayError):  # no exception of the function: those come unpacked
                     reason = str(error).strip().splitlines()[0]

@@ -141,6 +141,14 @@ def attempt(common: bytes, pickled: bytes) -> bytes:
 
     Exceptions travel in parts, because many cannot be pickled whole.
     """
+    told = _applied(common, pickled)
+    torch = sys.modules.get("torch")
+    if torch is not None and torch.cuda.is_initialized():
+        torch.cuda.empty_cache()  # the process goes on, in a share that is made for students
+    return told
+
+
+def _applied(common: bytes, pickled: bytes) -> bytes:
     function, cpus = cloudpickle.loads(common)
     torch = sys.modules.get("torch")
     if torch is not None:
@@ -149,10 +157,6 @@ def attempt(common: bytes, pickled: bytes) -> bytes:
         return cloudpickle.dumps((function(cloudpickle.loads(pickled)), None))
     except Exception as error:
         return cloudpickle.dumps((None, (type(error), error.args, vars(error), traceback.format_exc())))
-    finally:
-        torch = sys.modules.get("torch")
-        if torch is not None and torch.cuda.is_initialized():
-            torch.cuda.empty_cache()  # the process goes on, in a share that is made for students
 
 
 def _limit_threads(cpus: float) -> None:

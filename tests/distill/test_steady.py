@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import torch
 
+from autostudent.distill.job import generator
 from autostudent.distill.method import Method, Wrapper
 from autostudent.distill.methods import METHODS
 from autostudent.distill.methods.ctkd import CTKD
@@ -66,6 +67,17 @@ def test_views_of_another_form_are_told_apart() -> None:
     assert form(view) != form(shorter)
     assert form(view) != form(dataclasses.replace(view, facts={"difficulty": torch.zeros(3)}))
     assert form(view) != form(dataclasses.replace(view, sources=()))
+    plain = dataclasses.replace(view, batch=dataclasses.replace(view.batch, view=None))
+    assert form(view) != form(plain)
+    assert steadied(plain).batch.view is None
+
+
+def test_a_loss_that_fails_on_what_moves_is_not_steady() -> None:
+    def careful(view: View) -> torch.Tensor:
+        assert isinstance(view.progress, float)
+        return view.logits.sum()
+
+    assert read_steadily(careful, steadied(benches(KD())[0].view)) is None
 
 
 def test_a_loss_on_a_schedule_is_not_steady() -> None:
@@ -79,6 +91,9 @@ def test_what_learns_or_remembers_is_not_recorded() -> None:
     counting = State()
     counting.calls = 0  # type: ignore[assignment]
     assert not is_fixed(counting)
+    filling = State()
+    filling.register_buffer("later", None)
+    assert not is_fixed(filling)
 
 
 @pytest.mark.parametrize(
@@ -86,7 +101,8 @@ def test_what_learns_or_remembers_is_not_recorded() -> None:
     [
         lambda x: x + 1, lambda x: 1 - x, lambda x: 2 * x, lambda x: x / 2, lambda x: x >= 0.5, lambda x: x == 1, float,
         int, bool, lambda x: min(1.0, x), lambda x: torch.ones(1) * x, lambda x: torch.Generator().manual_seed(x),
-        lambda x: {x: 1}, lambda x: x.shape, len,
+        lambda x: {x: 1}, lambda x: x.shape, len, str, repr, "{}".format, lambda x: f"{x}",
+        lambda x: generator(x, "drop"),
     ],
 )  # fmt: skip
 def test_nothing_can_be_done_with_what_moves(read: Any) -> None:

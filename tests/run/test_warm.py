@@ -145,10 +145,25 @@ def test_warm_workers_do_other_work_until_the_study_comes(tmp_path: Path) -> Non
     assert len(driver.pids) == 2
 
 
+def test_work_on_warm_workers_ends_with_its_first_error(tmp_path: Path) -> None:
+    with RayRunner(2) as runner:
+        runner.warm(noting(tmp_path))
+        assert runner.map(whose, []) == []
+        with pytest.raises(ConfigError, match=r"data\.npz: got 3"):
+            runner.map(partial(counted, tmp_path.parent / "begun"), [3, *range(100, 112)])
+        assert len(noted(tmp_path.parent / "begun")) < 6
+
+
+def counted(folder: Path, value: int) -> int:
+    folder.mkdir(exist_ok=True)
+    (folder / str(value)).touch()
+    return whose(value)
+
+
 def once(flag: Path, value: int) -> int:
     """Ends its process the first time."""
     if not flag.exists():
-        flag.touch()
+        flag.write_text(str(os.getpid()))
         os._exit(1)
     return -value
 
@@ -158,8 +173,10 @@ def test_work_is_done_anew_where_a_warm_worker_is_lost_over_it(tmp_path: Path) -
     (tmp_path / "noted").mkdir()
     with RayRunner(2) as runner:
         runner.warm(noting(tmp_path / "noted"))
+        until(lambda: len(noted(tmp_path / "noted")) == 2)
         assert runner.map(partial(once, tmp_path / "flag"), [1, 2, 3]) == [-1, -2, -3]
         before = noted(tmp_path / "noted")
+        assert int((tmp_path / "flag").read_text()) in before
         runner.warm(noting(tmp_path / "noted"))
         runner.run(driver, Laborer)
     assert driver.pids
