@@ -9,6 +9,7 @@ depend on the step as they like.
 from __future__ import annotations
 
 import logging
+import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -176,11 +177,13 @@ class Replay:
 def _never_waiting() -> Iterator[None]:
     """Waiting for the device is an error: it would break a recording, and with it the process's later ones."""
     before = torch.cuda.get_sync_debug_mode()
-    torch.cuda.set_sync_debug_mode("error")
-    try:
-        yield
-    finally:
-        torch.cuda.set_sync_debug_mode(before)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # torch says that it does not notice all of it
+        torch.cuda.set_sync_debug_mode("error")
+        try:
+            yield
+        finally:
+            torch.cuda.set_sync_debug_mode(before)
 
 
 def can_replay(network: nn.Module, device: torch.device) -> bool:

@@ -82,7 +82,7 @@ CASES = {
 
 
 RECORDED = {"none", "kd"}  # whose every loss is recorded too
-UNRECORDED = {"sokd", "amal", "ctkd", "ca_mkd", "dml"}  # with a state, or roles that take turns
+UNRECORDED = {"amal", "ctkd", "ca_mkd", "dml"}  # with a state, or roles that take turns
 
 
 @GPU
