@@ -69,9 +69,8 @@ def details(method: type[Method]) -> dict[str, Any]:
     for knob, default, allowed in knobs(method):
         for value in allowed["choices"] or (allowed["low"], allowed["high"]):
             more = set(needs_of(method(**parts, **{knob: value}))) - set(needs)
-            needs += [
-                f"{need} (where {knob} is not {default})" for need in sorted(more) if ": " not in need
-            ]  # no facts
+            spoken = sorted(need for need in more if ": " not in need)  # no facts
+            needs += [f"{need} (where {knob} is not {default})" for need in spoken]
     return {"about": inspect.getdoc(method) or "", "needs": list(dict.fromkeys(needs)), "hyperparameters": ranges}
 
 

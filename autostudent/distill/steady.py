@@ -77,8 +77,10 @@ def steadied(view: View) -> View:
 
 def again(own: Output) -> Output:
     """The same values as leaves of their own."""
-    logits = None if own.logits is None else own.logits.detach().requires_grad_()
-    return Output(logits, {name: tap.detach().requires_grad_() for name, tap in own.taps.items()})
+    leaves = own.detach()
+    for leaf in _told(leaves):
+        leaf.requires_grad_()
+    return leaves
 
 
 def fill(steady: View, view: View) -> None:
@@ -100,5 +102,9 @@ def read_steadily(run: Callable[[View], Tensor], steady: View) -> Tensor | None:
 
 def slopes(objective: Tensor, own: Output) -> list[Tensor | None]:
     """Gradients of a scalar by a role's own logits and taps, None where it does not depend on one."""
-    leaves = [x for x in (own.logits, *own.taps.values()) if x is not None]
-    return list(torch.autograd.grad(objective, leaves, allow_unused=True))
+    return list(torch.autograd.grad(objective, _told(own), allow_unused=True))
+
+
+def _told(own: Output) -> list[Tensor]:
+    """Logits and taps."""
+    return [x for x in (own.logits, *own.taps.values()) if x is not None]

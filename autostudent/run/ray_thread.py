@@ -10,17 +10,15 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any
 
 import ray
 from ray import cloudpickle, tune
 
-from autostudent.run.base import Driver, Worker
+from autostudent.run.base import Driver, R, Worker
 from autostudent.run.ray_loop import SegmentSearcher, Stopped, StudyThread, WarmActors, Watcher
 from autostudent.run.ray_session import environment
 from autostudent.run.ray_worker import Plan, SegmentTrainable
-
-R = TypeVar("R")
 
 STOP_S = 10.0  # seconds that Tune's loop gets to end its actors after it was told to stop
 MEET_S = 20.0  # seconds that work before the study waits for workers to start
@@ -89,15 +87,15 @@ class TuneThread:
                 running[actor.apply.remote(common, item)] = place, actor
             while running:
                 self._next(running, answers, read)
-        except BaseException as error:
-            if isinstance(error, Exception) and not isinstance(error, ray.exceptions.RayActorError):
-                if running:
-                    ray.wait([*running], num_returns=len(running))
-                raise
-            for _, actor in running.values():  # what they do is of no use, and Tune would wait for its end
-                ray.kill(actor)
-            if isinstance(error, ray.exceptions.RayActorError):
-                return None
+        except ray.exceptions.RayActorError:
+            _end(running)
+            return None
+        except Exception:  # the work's own: the others stay for the study
+            if running:
+                ray.wait([*running], num_returns=len(running))
+            raise
+        except BaseException:  # interrupted
+            _end(running)
             raise
         return [answers[place] for place in range(len(pickled))]
 
@@ -179,6 +177,12 @@ class TuneThread:
             if not isinstance(error.__cause__, ray.exceptions.OutOfMemoryError):
                 raise
             watcher.sort_out(str(error.__cause__))
+
+
+def _end(running: dict[Any, tuple[int, Any]]) -> None:
+    """Ends workers whose work is of no use now; Tune would wait for it."""
+    for _, actor in running.values():
+        ray.kill(actor)
 
 
 def tune_settings(workers: int) -> dict[str, str | None]:

@@ -146,12 +146,13 @@ def test_warm_workers_do_other_work_until_the_study_comes(tmp_path: Path) -> Non
 
 
 def test_work_on_warm_workers_ends_with_its_first_error(tmp_path: Path) -> None:
+    (tmp_path / "noted").mkdir()
     with RayRunner(2) as runner:
-        runner.warm(noting(tmp_path))
+        runner.warm(noting(tmp_path / "noted"))
         assert runner.map(whose, []) == []
         with pytest.raises(ConfigError, match=r"data\.npz: got 3"):
-            runner.map(partial(counted, tmp_path.parent / "begun"), [3, *range(100, 112)])
-        assert len(noted(tmp_path.parent / "begun")) < 6
+            runner.map(partial(counted, tmp_path / "begun"), [3, *range(100, 112)])
+        assert len(noted(tmp_path / "begun")) < 6
 
 
 def counted(folder: Path, value: int) -> int:
