@@ -17,6 +17,7 @@ from autostudent.records import Failure, Objective, Result, Trial, TrialState
 from autostudent.space.domains import Domain
 from autostudent.store import record
 from autostudent.store.attributes import plain
+from autostudent.store.insert import add_row
 from autostudent.store.params import distributions
 from autostudent.store.record import Stored
 from autostudent.store.scan import any_trial, scan
@@ -85,8 +86,7 @@ class Trials:
             constraints=dict(limits),
             system_attrs={SHOWN: list(limits.values())} if limits else None,
         )
-        row = self._storage.create_new_trial(self._study_id, template)
-        number = self._storage.get_trial_number_from_id(row)
+        row, number = add_row(self._storage, self._study_id, template)
         self._rows[number] = row
         self._stored[number] = Stored(replace(trial, number=number), plain(about), told=False)
         return self[number].trial
