@@ -147,16 +147,17 @@ class Encoder:
 
     def rows(self, options: Sequence[Option], level: int, trials: Sequence[int]) -> np.ndarray:
         """(n, d) rows at one rung index; ``trials`` are the rows' trial numbers, new students have negative ones."""
-        body = self._bodies(options)
-        families = [self._families.get(self._family(option.candidate.config), -1) for option in options]
-        tail = np.column_stack([np.full(len(options), level), families, trials]) if len(options) else np.zeros((0, 3))
-        return np.hstack([body, tail])
+        rows = np.empty((len(options), self.layout.body + 3))
+        known = self._known_of(options)
+        rows[:, :-3], rows[:, -2] = known[:, :-1], known[:, -1]
+        rows[:, -3], rows[:, -1] = level, trials
+        return rows
 
     def _family(self, config: Config) -> tuple[Value | None, ...]:
         return tuple(config.get(name) for name in self.problem.cover)
 
-    def _bodies(self, options: Sequence[Option]) -> np.ndarray:
-        """Rows without their last three columns, cached by candidate."""
+    def _known_of(self, options: Sequence[Option]) -> np.ndarray:
+        """(n, d - 2) rows without rung and trial, the family last; cached by candidate."""
         keys = [option.candidate.key for option in options]
         new = {key: option for key, option in zip(keys, options, strict=True) if key not in self._cache}
         if len(self._cache) + len(new) > CACHED:
@@ -164,9 +165,10 @@ class Encoder:
             new = dict(zip(keys, options, strict=True))
         known = [self._known_columns(option.candidate, option.description) for option in new.values()]
         believed = self._believe(list(new.values())) if self._believe and new else np.zeros((len(new), 0))
-        for key, row, belief in zip(new, known, believed, strict=True):
-            self._cache[key] = np.concatenate([row, belief])
-        return np.stack([self._cache[key] for key in keys]) if keys else np.zeros((0, self.layout.body))
+        for (key, option), row, belief in zip(new.items(), known, believed, strict=True):
+            family = self._families.get(self._family(option.candidate.config), -1)
+            self._cache[key] = np.concatenate([row, belief, [family]])
+        return np.stack([self._cache[key] for key in keys]) if keys else np.zeros((0, self.layout.body + 1))
 
     def _known_columns(self, candidate: Candidate, description: Description) -> np.ndarray:
         coded = np.asarray(self.problem.space.encode(candidate.config), dtype=float)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 
+import numpy as np
 import torch
 from gpytorch.constraints import GreaterThan, Interval
 from gpytorch.kernels import Kernel, MaternKernel
@@ -17,6 +18,8 @@ from autostudent.propose.encoding import Block, Layout
 WORK = 48  # products of factors a kernel may take for each of its variables' orders
 
 SPREAD = 0.5  # of the logarithms of parameters; twice as much ranks worse at 10 to 50 students
+
+HALVED = 256  # trials from which halves are faster than the whole
 
 OFFSET = 4.0  # variance of a family's offset at a lower rung, in variances of the targets
 
@@ -150,26 +153,68 @@ class StudentKernel(PositiveKernel):
             self.positive("own", torch.full((1,), 0.2), 0.8 * SPREAD)
 
     def forward(self, x1: Tensor, x2: Tensor, diag: bool = False, **params: object) -> Tensor:
-        """Covariances (…, n, k) of rows (…, n, d) and (…, k, d), or (…, n) of equal rows when ``diag``."""
-        total = self._student(x1, x2, diag)
+        """Covariances (n, k) of rows (n, d) and (k, d), or (n,) of pairs of rows when ``diag``."""
+        rungs = self.layout.rungs
+        if rungs == 1:
+            return self._student(x1, x2, diag) if diag else self._between(x1, x2)
+        if not diag:
+            return self._across_rungs(self._trials(x1, x2), x1, x2)
+        same_rung, same_family, same_trial = (x1[:, -3:] == x2[:, -3:]).unbind(dim=1)
+        total = self._student(x1, x2, diag) + self.value("own") * same_trial
+        total = total * self._rho ** (x1[:, -3] - x2[:, -3]).abs()
+        return total + OFFSET * (same_rung & same_family & (x1[:, -3] < rungs - 1))
+
+    def _trials(self, x1: Tensor, x2: Tensor) -> Tensor:
+        """What rungs share (n, k), computed once for each pair of trials: many have rows at several rungs."""
+        trials1, first1, inverse1 = _distinct(x1)
+        trials2, first2, inverse2 = _distinct(x2)
+        one = x1[first1]
+        total = self._between(one, one if x1 is x2 else x2[first2])
+        _, same1, same2 = np.intersect1d(trials1, trials2, assume_unique=True, return_indices=True)
+        if len(same1):
+            same = torch.from_numpy(same1), torch.from_numpy(same2)
+            total = total.index_put(same, self.value("own"), accumulate=True)
+        if len(first2) < len(x2):
+            total = total.index_select(1, inverse2)
+        return total.index_select(0, inverse1) if len(first1) < len(x1) else total
+
+    def _across_rungs(self, total: Tensor, x1: Tensor, x2: Tensor) -> Tensor:
+        """Covariances (n, k) from what rungs share."""
+        rungs = torch.arange(self.layout.rungs)
+        powers = self._rho ** (rungs[:, None] - rungs).abs()
+        rung1, rung2 = x1[:, -3].long(), x2[:, -3].long()
+        alike = bool((rung1 == rung1[:1]).all())  # as those of a pool are: one row of factors serves
+        total = total * powers[rung1[:1] if alike else rung1][:, rung2]
+        lower1, lower2 = ((x[:, -3] < self.layout.rungs - 1).nonzero()[:, 0] for x in (x1, x2))
+        if len(lower1) and len(lower2):
+            related = (x1[lower1, None, -3:-1] == x2[None, lower2, -3:-1]).all(dim=-1)
+            total = total.index_put((lower1[:, None], lower2), OFFSET * related.to(total), accumulate=True)
+        return total
+
+    @property
+    def _rho(self) -> Tensor:
+        """Correlation of neighbouring rungs."""
+        return self._constraints["raw_rho_constraint"].transform(self.raw_rho)
+
+    def _between(self, x1: Tensor, x2: Tensor) -> Tensor:
+        """`_student` of all rows (n, d) with all (k, d); of many with themselves one corner is the other's mirror."""
+        if x1 is not x2 or len(x1) < HALVED:
+            return self._student(x1, x2, False)
+        a, b = x1.tensor_split(2)
+        corner = self._student(b, a, False)
+        upper = torch.cat([self._student(a, a, False), corner.T], dim=1)
+        return torch.cat([upper, torch.cat([corner, self._student(b, b, False)], dim=1)])
+
+    def _student(self, x1: Tensor, x2: Tensor, diag: bool) -> Tensor:
+        """What does not depend on the rung, of all pairs of rows, or of those in equal places."""
+        total = self._effects(x1, x2, diag)
         if self.layout.costs:
             total = total + self.value("slope") * _products(x1, x2, self._slices[-1], diag)
         if self.layout.beliefs:
             total = total + self.value("belief") * _products(x1, x2, self._belief, diag)
-        if self.layout.rungs == 1:
-            return total
-        rung1, rung2 = x1[..., -3], x2[..., -3]
-        family1, family2 = x1[..., -2], x2[..., -2]
-        trial1, trial2 = x1[..., -1], x2[..., -1]
-        if not diag:
-            rung1, family1, trial1 = rung1.unsqueeze(-1), family1.unsqueeze(-1), trial1.unsqueeze(-1)
-            rung2, family2, trial2 = rung2.unsqueeze(-2), family2.unsqueeze(-2), trial2.unsqueeze(-2)
-        rho = self._constraints["raw_rho_constraint"].transform(self.raw_rho)
-        total = (total + self.value("own") * (trial1 == trial2)) * rho ** (rung1 - rung2).abs()
-        lower = (rung1 == rung2) & (rung1 < self.layout.rungs - 1)
-        return total + OFFSET * (lower & (family1 == family2))
+        return total
 
-    def _student(self, x1: Tensor, x2: Tensor, diag: bool) -> Tensor:
+    def _effects(self, x1: Tensor, x2: Tensor, diag: bool) -> Tensor:
         kernels = (self.drawing_kernel, self.recipe_kernel, self.feature_kernel, self.cost_kernel)
         main = [
             None if kernel is None else kernel.forward(x1[..., part], x2[..., part], diag=diag)
@@ -185,6 +230,14 @@ class StudentKernel(PositiveKernel):
         for scale, effect in zip(scales, effects[1:], strict=True):
             total = torch.addcmul(total, scale, effect)
         return total
+
+
+def _distinct(x: Tensor) -> tuple[np.ndarray, Tensor, Tensor]:
+    """The trials of rows (n, d), the place of one row of each, and for each row its trial's place among them."""
+    trials, first, inverse = np.unique(x[:, -1].numpy(), return_index=True, return_inverse=True)
+    if len(first) == len(x):  # in their own order
+        trials, first, inverse = x[:, -1].numpy(), np.arange(len(x)), np.arange(len(x))
+    return trials, torch.from_numpy(first), torch.from_numpy(inverse)
 
 
 def _products(x1: Tensor, x2: Tensor, part: slice, diag: bool) -> Tensor:

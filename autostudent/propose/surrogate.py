@@ -26,8 +26,8 @@ NOISE = 0.02  # variance, before anything is measured
 FEWEST = 4  # rows below which the priors' medians serve
 MOST = 450  # rows that a fit looks at; 600 rank no better
 STEPS = 20  # of L-BFGS; more of them rank no better
-HALVED = 256  # rows from which halves are faster than the whole
-COARSE, BEFORE, AFTER = 4, 15, 6  # steps on every fourth of more than `HALVED` rows, then on all; as likely as `STEPS`
+MANY = 256  # rows from which a fit begins with some of them
+COARSE, BEFORE, AFTER = 4, 15, 6  # steps on every fourth of more than `MANY` rows, then on all; as likely as `STEPS`
 SLICE = 250_000  # covariances computed at once
 TILE = 256  # rows of a block of covariances that is kept
 
@@ -93,7 +93,7 @@ def fit(layout: Layout, x: np.ndarray, z: np.ndarray) -> Hyperparameters:
         model = SingleTaskGP(rows, values, likelihood=likelihood, covar_module=kernel, outcome_transform=None)
         if len(chosen) >= FEWEST:
             mll = ExactMarginalLogLikelihood(likelihood, model.train())
-            plan = [(1, STEPS)] if len(chosen) <= HALVED else [(COARSE, BEFORE), (1, AFTER)]
+            plan = [(1, STEPS)] if len(chosen) <= MANY else [(COARSE, BEFORE), (1, AFTER)]
             for every, steps in plan:
                 closure = _closure(mll, rows[::every], values[::every, 0])
                 fit_gpytorch_mll_scipy(mll, closure=closure, options={"maxiter": steps})
@@ -109,7 +109,7 @@ def _closure(mll: ExactMarginalLogLikelihood, x: Tensor, z: Tensor) -> Callable[
 
     def closure() -> tuple[Tensor, list[Tensor | None]]:
         mll.zero_grad()
-        factor = torch.linalg.cholesky(_symmetric(model.covar_module, x) + noise.noise * eye)
+        factor = torch.linalg.cholesky(model.covar_module.forward(x, x) + noise.noise * eye)
         white = torch.linalg.solve_triangular(factor, (z - model.mean_module.constant)[:, None], upper=False)
         loss = 0.5 * (white**2).sum() + factor.diagonal().log().sum() + 0.5 * len(z) * math.log(2 * math.pi)
         for _, module, prior, read, _ in model.named_priors():
@@ -119,16 +119,6 @@ def _closure(mll: ExactMarginalLogLikelihood, x: Tensor, z: Tensor) -> Callable[
         return loss, [parameter.grad for parameter in parameters]
 
     return closure
-
-
-def _symmetric(kernel: StudentKernel, x: Tensor) -> Tensor:
-    """Covariances (n, n) of rows (n, d); of many rows one corner is the other's mirror image and not computed."""
-    if len(x) < HALVED:
-        return kernel.forward(x, x)
-    a, b = x.tensor_split(2)
-    corner = kernel.forward(b, a)
-    upper = torch.cat([kernel.forward(a, a), corner.T], dim=1)
-    return torch.cat([upper, torch.cat([corner, kernel.forward(b, b)], dim=1)])
 
 
 def log_likelihood(layout: Layout, x: np.ndarray, z: np.ndarray) -> float:
@@ -201,7 +191,7 @@ class Posterior:
             first, second = torch.from_numpy(x), torch.from_numpy(seen_at)
             mean, sd, a = self._predict(first)
             _, seen_sd, b = self._predict(second)
-            prior = self._hyper.kernel.forward(first.unsqueeze(1), second.unsqueeze(1))[:, 0, 0]
+            prior = self._hyper.kernel.forward(first, second, diag=True)
             covariance = prior - (a * b).sum(dim=0)
             moves = covariance.abs() / (seen_sd**2 + self._hyper.noise).sqrt()
         return mean.numpy(), sd.numpy(), moves.numpy()

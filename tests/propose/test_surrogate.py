@@ -49,6 +49,22 @@ def test_kernel_is_positive_semidefinite(seed: int, rungs: tuple[int, ...]) -> N
         assert torch.allclose(matrix.diagonal(), kernel.forward(rows, rows, diag=True), atol=1e-5)
 
 
+@pytest.mark.parametrize("rows", [12, 300])
+@pytest.mark.parametrize("rungs", [(9,), (1, 3, 9)])
+def test_the_rungs_of_a_trial_share_what_is_computed_once(rows: int, rungs: tuple[int, ...]) -> None:
+    """The matrix is that of every two rows alone: of a record with itself, and of new students with a record."""
+    layout, seen = encoded(rows, 7, rungs)
+    _, new = encoded(9, 8, rungs)
+    new[:, -1] = -1 - np.arange(9)
+    kernel = StudentKernel(layout).double()
+    record = torch.from_numpy(seen)
+    with torch.no_grad():
+        for first in (record, torch.from_numpy(new)):
+            matrix = kernel.forward(first, record)
+            i, j = (places.flatten() for places in torch.meshgrid(*map(torch.arange, matrix.shape), indexing="ij"))
+            assert torch.allclose(matrix.flatten(), kernel.forward(first[i], record[j], diag=True))
+
+
 def test_inactive_variables_are_neither_imputed_nor_dead() -> None:
     """Two plain recipes ignore the temperature; a plain and a teaching one differ the same at all temperatures."""
     problem = landscape_problem()
@@ -56,14 +72,15 @@ def test_inactive_variables_are_neither_imputed_nor_dead() -> None:
     base = {"block0": "thin", "block1": "thin", "block2": "wide", "block3": "none", "width": 20, "lr": 0.5}
     catalogue = Catalogue(problem, generator)
 
-    def row(**recipe: object) -> np.ndarray:
+    def row(trial: int, **recipe: object) -> np.ndarray:
         from autostudent.records import Candidate
 
         option = catalogue.option(Candidate({**base, **recipe}, 0))  # type: ignore[dict-item]
         assert option is not None
-        return encoder.rows([option], 0, [-1])[0]
+        return encoder.rows([option], 0, [trial])[0]
 
-    plain, cold, hot = row(loss="plain"), row(loss="early", temperature=0.0), row(loss="early", temperature=1.0)
+    plain = row(0, loss="plain")
+    cold, hot = row(1, loss="early", temperature=0.0), row(2, loss="early", temperature=1.0)
     kernel = StudentKernel(encoder.layout).double()
     with torch.no_grad():
         k = kernel.forward(*[torch.from_numpy(np.stack([plain, cold, hot]))] * 2)
