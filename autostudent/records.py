@@ -253,6 +253,9 @@ class Proposal:
     trial: int | None = None
 
 
+FEATURES_VERSION = 1  # raised when a feature changes its meaning: features that are stored are then computed anew
+
+
 @dataclass(frozen=True)
 class Description:
     """What is known of a candidate without training: identity, exact costs, model features, feasibility.

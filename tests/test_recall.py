@@ -118,7 +118,7 @@ def test_features_of_another_version_or_too_long_for_an_attribute_are_not_taken(
     known = trial.candidate, trial.fingerprint, trial.costs, {"method": "kd"}
     store.create(*known, features=trial.features)
     store.create(*known, features=[1 / 3] * 1000)
-    rows = scan(store._trials._storage, store._trials._study_id)
+    rows = scan(store._trials._storage, store._trials.study_id)
     assert max(len(json.dumps(value)) for row in rows for value in row.attributes.values()) <= 4000
     assert [len(record.read(row, None).trial.features) for row in rows] == [len(trial.features), 0]  # type: ignore[union-attr]
     monkeypatch.setattr(record, "FEATURES", "features:0")

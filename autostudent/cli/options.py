@@ -28,11 +28,12 @@ AsJson = Annotated[bool, typer.Option("--json", help="Answer as JSON.")]
 def open_store(study: Path | None, store: str | None, name: str | None, assignments: list[str] | None) -> Store:
     """The store of a query, opened to read. Raises `ConfigError` when neither a study file nor a URL is given."""
     from autostudent.assets import Assets
-    from autostudent.config import locate
     from autostudent.settings import placed_store
     from autostudent.store.store import Store
 
     if study is not None:
+        from autostudent.config import locate
+
         url, found, artifacts = locate(study, assignments or (), store=store)
         return Store.read(url, name or found, Assets(artifacts))
     if store is None:

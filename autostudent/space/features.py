@@ -11,8 +11,6 @@ from autostudent.space.knobs import Knobs
 from autostudent.space.ops import OPS
 from autostudent.space.space import Space
 
-VERSION = 1  # raised when a feature changes its meaning: features that are stored are then computed anew
-
 _GENERAL = (
     "log_params",
     "log_macs",
@@ -32,7 +30,7 @@ _PER_STAGE = ("log_convolutions", "log_depth", "log_width")
 
 
 def feature_names(space: Space) -> tuple[str, ...]:
-    """Names of the entries of `features`, in order."""
+    """Names of the entries of `features`, in order; `records.FEATURES_VERSION` counts what they mean."""
     stages = Knobs({}, space.fixed).whole("stage.count", 3)
     per_stage = tuple(f"stage{s + 1}.{name}" for s in range(stages) for name in _PER_STAGE)
     return (*_GENERAL, *per_stage, *(f"share.{op}" for op in space.ops))

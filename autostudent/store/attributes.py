@@ -9,13 +9,15 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping
-from typing import Any
-
-from optuna.storages import BaseStorage
+from typing import TYPE_CHECKING, Any
 
 from autostudent.assets import Assets
 from autostudent.errors import StoreError
 from autostudent.records import canonical_json
+from autostudent.store.scan import study_attributes, writable
+
+if TYPE_CHECKING:
+    from autostudent.store.scan import Readable
 
 LIMIT = 4000
 """Bytes of JSON in one attribute."""
@@ -77,14 +79,14 @@ class StudyAttributes:
     attribute that names the slot is written.
     """
 
-    def __init__(self, storage: BaseStorage, study_id: int) -> None:
+    def __init__(self, storage: Readable, study_id: int) -> None:
         self._storage = storage
         self._study_id = study_id
         self.refresh()
 
     def refresh(self) -> None:
         """Reads all attributes anew."""
-        self._raw: dict[str, Any] = dict(self._storage.get_study_user_attrs(self._study_id))
+        self._raw: dict[str, Any] = study_attributes(self._storage, self._study_id)
 
     def get(self, key: str, default: Any = None) -> Any:
         """The value, ``default`` when there is none."""
@@ -116,5 +118,5 @@ class StudyAttributes:
         self._write(key, {PIECES: len(pieces), "slot": slot})
 
     def _write(self, key: str, value: Any) -> None:
-        self._storage.set_study_user_attr(self._study_id, key, value)
+        writable(self._storage).set_study_user_attr(self._study_id, key, value)
         self._raw[key] = value

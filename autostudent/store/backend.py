@@ -7,16 +7,18 @@ import sqlite3
 from collections.abc import Callable
 from functools import wraps
 from pathlib import Path
-from typing import Any, Concatenate, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
 
-from optuna.exceptions import StorageInternalError
-from optuna.storages import BaseStorage, JournalStorage, RDBStorage
-from optuna.storages.journal import JournalFileBackend
-from sqlalchemy.engine import make_url
+from sqlalchemy.engine import Engine, create_engine, make_url
 from sqlalchemy.exc import SQLAlchemyError
 
 from autostudent.errors import StoreError
 from autostudent.settings import store_file
+
+if TYPE_CHECKING:
+    from optuna.storages import BaseStorage, RDBStorage
+
+    from autostudent.store.scan import Readable
 
 JOURNAL = "journal"
 BUSY_SECONDS = 30.0
@@ -72,28 +74,63 @@ def open_storage(url: str, *, driver: bool) -> BaseStorage:
         StoreError: when it cannot be opened, or is not there and ``driver`` is False.
     """
     file = file_of(url)
-    if file is not None and not driver and not file.is_file():
-        raise StoreError(f"store {shown(url)}: nothing is stored there yet; run `autostudent search` first")
+    if not driver:
+        require_file(url, file)
     try:
         if file is not None and driver:
             file.parent.mkdir(parents=True, exist_ok=True)
         if file is not None and url.startswith(JOURNAL):
             if driver:
                 cut_torn_line(file)
-            return JournalStorage(JournalFileBackend(str(file)))
+            return open_journal(file)
         return open_database(url, file, driver)
     except Exception as error:
         raise cannot_open(url, error) from error
 
 
+def open_to_look(url: str) -> Readable:
+    """Opens what is there for one who only reads: a journal, or the engine of a database (see `scan`).
+
+    Raises:
+        StoreError: when it cannot be opened, or is not there.
+    """
+    file = file_of(url)
+    require_file(url, file)
+    try:
+        if file is not None and url.startswith(JOURNAL):
+            return open_journal(file)
+        return create_engine(url, **engine_options(file))
+    except Exception as error:
+        raise cannot_open(url, error) from error
+
+
+def require_file(url: str, file: Path | None) -> None:
+    """Raises `StoreError` for a file that is not there."""
+    if file is not None and not file.is_file():
+        raise StoreError(f"store {shown(url)}: nothing is stored there yet; run `autostudent search` first")
+
+
+def open_journal(file: Path) -> BaseStorage:
+    """Reads the whole file."""
+    from optuna.storages import JournalStorage
+    from optuna.storages.journal import JournalFileBackend
+
+    return JournalStorage(JournalFileBackend(str(file)))
+
+
 def open_database(url: str, file: Path | None, driver: bool) -> RDBStorage:
-    """A reader neither creates tables nor looks for schema upgrades."""
-    options: dict[str, Any] = {}
-    if file is not None:
-        options["connect_args"] = {"timeout": BUSY_SECONDS}
-        if driver:
-            options["connect_args"]["factory"] = WalConnection
+    """Who is not the driver neither creates tables nor looks for schema upgrades."""
+    from optuna.storages import RDBStorage
+
+    options = engine_options(file)
+    if file is not None and driver:
+        options["connect_args"]["factory"] = WalConnection
     return RDBStorage(url, options, skip_compatibility_check=not driver, skip_table_creation=not driver)
+
+
+def engine_options(file: Path | None) -> dict[str, Any]:
+    """Who finds a file locked waits."""
+    return {} if file is None else {"connect_args": {"timeout": BUSY_SECONDS}}
 
 
 def cut_torn_line(file: Path) -> None:
@@ -126,7 +163,11 @@ def writing(method: Callable[Concatenate[Any, P], R]) -> Callable[Concatenate[An
     def told(self: Any, *arguments: P.args, **options: P.kwargs) -> R:
         try:
             return method(self, *arguments, **options)
-        except (SQLAlchemyError, StorageInternalError, OSError) as error:
+        except Exception as error:
+            from optuna.exceptions import StorageInternalError
+
+            if not isinstance(error, SQLAlchemyError | StorageInternalError | OSError):
+                raise
             raise StoreError(
                 f"store {self.url} cannot be written: {reason(error)}; what it holds is whole, the same command goes on"
             ) from error
@@ -134,8 +175,11 @@ def writing(method: Callable[Concatenate[Any, P], R]) -> Callable[Concatenate[An
     return told
 
 
-def close_storage(storage: BaseStorage) -> None:
+def close_storage(storage: Readable) -> None:
     """Gives back connections and file handles."""
+    if isinstance(storage, Engine):
+        storage.dispose()
+        return
     storage.remove_session()
-    if isinstance(storage, RDBStorage):
-        storage.engine.dispose()
+    if (engine := getattr(storage, "engine", None)) is not None:
+        engine.dispose()

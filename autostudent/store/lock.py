@@ -10,12 +10,13 @@ import time
 import uuid
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, Protocol
-
-from optuna.storages import BaseStorage
+from typing import TYPE_CHECKING, Any, Protocol
 
 from autostudent.errors import StoreError
 from autostudent.store.backend import reason
+
+if TYPE_CHECKING:
+    from optuna.storages import BaseStorage
 
 
 class Lock(Protocol):

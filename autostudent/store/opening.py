@@ -6,24 +6,25 @@ import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-
-import optuna
-from optuna.exceptions import ExperimentalWarning
-from optuna.storages import BaseStorage
-from optuna.study import StudyDirection
+from typing import TYPE_CHECKING
 
 from autostudent.errors import StoreError
 from autostudent.records import Objective
-from autostudent.store.backend import cannot_open, close_storage, file_of, open_storage, shown
+from autostudent.store.backend import cannot_open, close_storage, file_of, open_storage, open_to_look, shown
 from autostudent.store.lock import FileLock, Lease, Lock
-from autostudent.store.scan import any_trial
+from autostudent.store.scan import any_trial, study_ids
+
+if TYPE_CHECKING:
+    from optuna.storages import BaseStorage
+
+    from autostudent.store.scan import Readable
 
 
 @dataclass
 class Opened:
     """An open storage; ``lock`` is held by a driver only, ``died`` names a driver before that did not give it back."""
 
-    storage: BaseStorage
+    storage: Readable
     lock: Lock | None = None
     died: str | None = None
 
@@ -47,15 +48,16 @@ def open_to_drive(url: str, study: str, objectives: Sequence[Objective]) -> Open
     except OSError as error:
         raise cannot_open(url, error) from error
     try:
-        opened = Opened(open_storage(url, driver=True), lock, died)
+        storage = open_storage(url, driver=True)
     except BaseException:
         if lock is not None:
             lock.release()
         raise
+    opened = Opened(storage, lock, died)
     try:
-        create_study(opened.storage, study, objectives, shown(url))
+        create_study(storage, study, objectives, shown(url))
         if lock is None:
-            lease = Lease(opened.storage, opened.storage.get_study_id_from_name(study), shown(url))
+            lease = Lease(storage, storage.get_study_id_from_name(study), shown(url))
             opened.died, opened.lock = lease.acquire(), lease
     except BaseException:
         opened.close()
@@ -65,6 +67,9 @@ def open_to_drive(url: str, study: str, objectives: Sequence[Objective]) -> Open
 
 def create_study(storage: BaseStorage, study: str, objectives: Sequence[Objective], where: str) -> None:
     """Makes the Optuna study with named objectives, or finishes what a killed driver began of it."""
+    import optuna
+    from optuna.study import StudyDirection
+
     names = [objective.name for objective in objectives]
     directions = [StudyDirection[objective.direction.upper()] for objective in objectives]
     with quiet():
@@ -80,9 +85,9 @@ def discard_unlike(storage: BaseStorage, study: str, names: Sequence[str], where
     Raises:
         StoreError: a driver has it, which is perhaps still training its teachers.
     """
-    if study not in (frozen.study_name for frozen in storage.get_all_studies()):
-        return
-    if any_trial(storage, storage.get_study_id_from_name(study)):
+    import optuna
+
+    if study not in study_ids(storage) or any_trial(storage, study_ids(storage)[study]):
         return
     there = optuna.load_study(study_name=study, storage=storage)
     if there.metric_names not in (None, list(names)):
@@ -93,6 +98,9 @@ def discard_unlike(storage: BaseStorage, study: str, names: Sequence[str], where
 @contextmanager
 def quiet() -> Iterator[None]:
     """Optuna announces every new study on stderr, and warns that names of objectives are experimental."""
+    import optuna
+    from optuna.exceptions import ExperimentalWarning
+
     before = optuna.logging.get_verbosity()
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     try:
@@ -105,9 +113,9 @@ def quiet() -> Iterator[None]:
 
 def open_to_read(url: str, study: str | None) -> tuple[Opened, str]:
     """Opens what is there, and finds the study: the one named, or the only one. Raises `StoreError`."""
-    opened = Opened(open_storage(url, driver=False))
+    opened = Opened(open_to_look(url))
     try:
-        names = sorted(frozen.study_name for frozen in opened.storage.get_all_studies())
+        names = sorted(study_ids(opened.storage))
     except Exception as error:
         opened.close()
         raise cannot_open(url, error) from error

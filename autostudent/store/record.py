@@ -13,26 +13,20 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from optuna.trial import TrialState as OptunaState
-
 from autostudent.assets import Assets
-from autostudent.records import Candidate, Cause, Failure, Objective, Result, Trial, TrialState
-from autostudent.space.features import VERSION
+from autostudent.records import FEATURES_VERSION, Candidate, Cause, Failure, Objective, Result, Trial, TrialState
 from autostudent.store.attributes import fits, packed, plain, trimmed, unpacked
 from autostudent.store.scan import ScannedTrial
 
 COST = "cost:"
-FEATURES = f"features:{VERSION}"
+FEATURES = f"features:{FEATURES_VERSION}"
 SEGMENT = "segment:"
 STARTED = "started"
 FAILURE = "failure"
 OWN = ("candidate", "key", "fingerprint", "replicate", STARTED, FAILURE)
 
-FINAL = {
-    OptunaState.COMPLETE: TrialState.COMPLETE,
-    OptunaState.PRUNED: TrialState.PRUNED,
-    OptunaState.FAIL: TrialState.FAIL,
-}
+FINAL = {state.name: state for state in (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL)}
+"""Our final states by Optuna's names of its own."""
 
 
 @dataclass(frozen=True)
@@ -107,7 +101,7 @@ def read(row: ScannedTrial, assets: Assets | None) -> Stored | None:
     results.sort(key=lambda result: result.order)
     started = attributes.get(STARTED)
     failure = attributes.get(FAILURE)
-    if failure is None and row.state is OptunaState.FAIL:
+    if failure is None and row.state == "FAIL":
         failure = {"cause": Cause.BUG, "message": "set to FAIL by another program"}
     trial = Trial(
         number=row.number,
@@ -126,7 +120,7 @@ def read(row: ScannedTrial, assets: Assets | None) -> Stored | None:
     )
     trial = replace(trial, state=FINAL.get(row.state) or unfinished_state(trial))
     about = {n: unpacked(v, assets) for n, v in attributes.items() if n not in OWN and ":" not in n}
-    return Stored(trial, about, told=row.state.is_finished())
+    return Stored(trial, about, told=row.state in FINAL)
 
 
 def unfinished_state(trial: Trial) -> TrialState:

@@ -5,9 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-import numpy as np
-
-from autostudent.front import nondominated
 from autostudent.records import Objective, Trial, TrialState
 from autostudent.store.attributes import StudyAttributes
 
@@ -49,6 +46,10 @@ def nondominated_rows(rows: Iterable[Row], objectives: Sequence[Objective]) -> l
     kept = [row for row in rows if all(o.admits(row[o.name]) and o.counts(row[o.name]) for o in objectives)]
     if not kept:
         return []
+    import numpy as np
+
+    from autostudent.front import nondominated
+
     signs = [1.0 if objective.direction == "minimize" else -1.0 for objective in objectives]
     points = np.array([[s * row[o.name] for s, o in zip(signs, objectives, strict=True)] for row in kept])
     mask = nondominated(points)

@@ -9,12 +9,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from types import TracebackType
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from autostudent.assets import Assets
 from autostudent.errors import StoreError
 from autostudent.records import Candidate, Failure, Objective, Result, Trial, TrialState
-from autostudent.space.domains import Domain
 from autostudent.store import record
 from autostudent.store.attributes import StudyAttributes, plain
 from autostudent.store.backend import cannot_open, shown, writing
@@ -23,6 +22,9 @@ from autostudent.store.provenance import revision, versions
 from autostudent.store.resume import require_same_study
 from autostudent.store.rows import Front, Row, row_of
 from autostudent.store.trials import Trials, excess
+
+if TYPE_CHECKING:
+    from autostudent.space.domains import Domain
 
 RESOLVED, OBJECTIVES, LAST_EPOCH = "resolved", "objectives", "last_epoch"
 REFERENCE, DESCRIBED, EVENT = "reference:", "described:", "event:"
@@ -45,7 +47,7 @@ class Store:
         self._opened = opened
         self._assets = assets
         self._trials = Trials(opened.storage, study, assets)
-        self._attributes = StudyAttributes(opened.storage, opened.storage.get_study_id_from_name(study))
+        self._attributes = StudyAttributes(opened.storage, self._trials.study_id)
         self._domains: Mapping[str, Domain] = {}
         self._order = 0
         self._turn = 0
@@ -317,8 +319,7 @@ class Store:
         """
         self._check()
         trials = self.trials()
-        busy = [trial.number for trial in trials if trial.state in (TrialState.NEW, TrialState.TRAINING)]
-        if busy:
+        if busy := [trial.number for trial in trials if trial.state in (TrialState.NEW, TrialState.TRAINING)]:
             raise StoreError(f"the study cannot end: trials {busy} are not done")
         for trial in trials:
             if trial.state is TrialState.PAUSED:

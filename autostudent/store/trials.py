@@ -4,35 +4,33 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
-from typing import Any
-
-import optuna
-from optuna.storages import BaseStorage
-from optuna.trial import TrialState as OptunaState
-from optuna.trial import create_trial
+from typing import TYPE_CHECKING, Any
 
 from autostudent.assets import Assets
 from autostudent.errors import StoreError
 from autostudent.records import Failure, Objective, Result, Trial, TrialState
-from autostudent.space.domains import Domain
 from autostudent.store import record
 from autostudent.store.attributes import plain
-from autostudent.store.insert import add_row
-from autostudent.store.params import distributions
 from autostudent.store.record import Stored
-from autostudent.store.scan import any_trial, scan
+from autostudent.store.scan import any_trial, scan, study_ids, trial_attribute, writable
+
+if TYPE_CHECKING:
+    from optuna.storages import BaseStorage
+
+    from autostudent.space.domains import Domain
+    from autostudent.store.scan import Readable
 
 SHOWN = "constraints"
 """System attribute where optuna-dashboard (0.21) looks for constraint values; it knows the list of Optuna 4 alone."""
 
 
 class Trials:
-    """The trials of one study: each write goes to Optuna first, then to memory."""
+    """The trials of one study: each write goes to Optuna first, then to memory. Who only reads imports no Optuna."""
 
-    def __init__(self, storage: BaseStorage, study: str, assets: Assets | None) -> None:
-        self._storage = storage
+    def __init__(self, storage: Readable, study: str, assets: Assets | None) -> None:
+        self._readable = storage
         self._study = study
-        self._study_id = storage.get_study_id_from_name(study)
+        self.study_id = study_ids(storage)[study]
         self._assets = assets
         self._stored: dict[int, Stored] = {}
         self._strangers: list[int] = []
@@ -42,17 +40,17 @@ class Trials:
     def load(self) -> None:
         """Reads every trial in one query."""
         self._stored, self._strangers = {}, []
-        for row in scan(self._storage, self._study_id):
+        for row in scan(self._readable, self.study_id):
             stored = record.read(row, self._assets)
             if stored is not None:
                 self._stored[row.number] = stored
-            elif not row.state.is_finished():
+            elif row.state not in record.FINAL:
                 self._strangers.append(row.number)
         self.loaded = True
 
     def begun(self) -> bool:
         """Whether Optuna holds any row, ours or not."""
-        return any_trial(self._storage, self._study_id)
+        return any_trial(self._storage, self.study_id)
 
     def __iter__(self) -> Iterator[Stored]:
         return iter(list(self._stored.values()))
@@ -66,7 +64,7 @@ class Trials:
 
     def failure_address(self, number: int) -> str:
         """The address of a failed trial's traceback, empty when it has none."""
-        failure = self._storage.get_trial(self._row(number)).user_attrs.get(record.FAILURE)
+        failure = trial_attribute(self._readable, self.study_id, number, record.FAILURE)
         return failure["traceback"] if failure else ""
 
     def create(
@@ -76,6 +74,12 @@ class Trials:
 
         ``limits`` are Optuna's constraint values, known before training.
         """
+        from optuna.trial import TrialState as OptunaState
+        from optuna.trial import create_trial
+
+        from autostudent.store.insert import add_row
+        from autostudent.store.params import distributions
+
         config = trial.candidate.config
         known = distributions(config, domains)
         template = create_trial(
@@ -86,7 +90,7 @@ class Trials:
             constraints=dict(limits),
             system_attrs={SHOWN: list(limits.values())} if limits else None,
         )
-        row, number = add_row(self._storage, self._study_id, template)
+        row, number = add_row(self._storage, self.study_id, template)
         self._rows[number] = row
         self._stored[number] = Stored(replace(trial, number=number), plain(about), told=False)
         return self[number].trial
@@ -108,6 +112,8 @@ class Trials:
 
     def tell(self, number: int, state: TrialState, objectives: tuple[Objective, ...]) -> Stored:
         """Makes the trial COMPLETE with the value of every objective, or PRUNED or FAIL without."""
+        from optuna.trial import TrialState as OptunaState
+
         stored = self[number]
         values = None
         if state is TrialState.COMPLETE:
@@ -124,6 +130,8 @@ class Trials:
 
         `create` adds a row with all its attributes in one transaction, so such rows come from other programs only.
         """
+        from optuna.trial import TrialState as OptunaState
+
         lines = []
         for number in self._strangers:
             self._storage.set_trial_state_values(self._row(number), OptunaState.FAIL)
@@ -131,10 +139,14 @@ class Trials:
         self._strangers = []
         return lines
 
+    @property
+    def _storage(self) -> BaseStorage:
+        return writable(self._readable)
+
     def _row(self, number: int) -> int:
         """Optuna's id of a trial, which only writers need."""
         if number not in self._rows:
-            self._rows[number] = self._storage.get_trial_id_from_study_id_trial_number(self._study_id, number)
+            self._rows[number] = self._storage.get_trial_id_from_study_id_trial_number(self.study_id, number)
         return self._rows[number]
 
     def _set(self, trial: Trial, name: str, value: Any) -> Trial:
@@ -146,6 +158,8 @@ class Trials:
         """Sets constraint values that became known by measuring; one that a killed driver has set already is kept."""
         if not values:
             return
+        import optuna
+
         study = optuna.load_study(study_name=self._study, storage=self._storage)
         trial = optuna.trial.Trial(study, self._row(number))
         known = {name: value for name, value in trial.constraints.items() if not name.isdecimal()}

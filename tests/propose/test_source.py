@@ -8,7 +8,10 @@ import numpy as np
 import pytest
 
 from autostudent.front import hypervolume
+from autostudent.propose.base import generator
 from autostudent.propose.bayes import Bayes
+from autostudent.propose.catalogue import Catalogue
+from autostudent.propose.design import design_size, first_design
 from autostudent.propose.random import Random
 from autostudent.records import Trial, TrialState
 from autostudent.testing.landscape import landscape_problem
@@ -35,6 +38,21 @@ def test_front_of_the_source_comes_first() -> None:
     small = replace(problem, objectives=(problem.objectives[0], replace(problem.objectives[1], limit=2_000)))
     for answer in bayes(source).ask(small, [], 3):
         assert problem.describe(answer.candidate).costs["params"] <= 2_000
+
+
+def test_the_sources_front_counts_as_part_of_the_first_design() -> None:
+    """A third of a budget of 21 is the first design: three of the source, four of our own, then the model decides."""
+    problem = landscape_problem(21)
+    catalogue = Catalogue(problem, generator)
+    size = design_size(problem, catalogue)
+    assert size == 7
+    source, _ = play(Random(), landscape_problem(30, seed=9))
+    trials, _ = play(bayes(source), problem, segments=size + 1)
+    own = [option.candidate.key for option in first_design(problem, catalogue, size)]
+    earlier = {trial.candidate.key for trial in source}
+    assert all(trial.candidate.key in earlier for trial in trials[:3])
+    assert [trial.candidate.key for trial in trials[3:size]] == own[: size - 3]
+    assert trials[size].candidate.key not in own
 
 
 @pytest.mark.slow

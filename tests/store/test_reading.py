@@ -16,7 +16,7 @@ from autostudent.records import TrialState
 from autostudent.store.opening import quiet
 from autostudent.store.scan import any_trial, scan
 
-HEAVY = ("torch", "ray", "botorch", "gpytorch", "pandas", "sklearn", "networkx", "plotly")
+HEAVY = ("torch", "ray", "botorch", "gpytorch", "pandas", "sklearn", "networkx", "plotly", "numpy", "optuna", "alembic")
 
 
 def test_the_front_is_read_without_heavy_imports(toy, store):
@@ -113,7 +113,7 @@ def test_a_scan_finds_what_optuna_finds(toy, scheme):
         with quiet():
             optuna.create_study(storage=storage, study_name="another").ask()
             empty = storage.get_study_id_from_name(optuna.create_study(storage=storage, study_name="empty").study_name)
-        expected = [(row.number, row.state, row.user_attrs) for row in storage.get_all_trials(study)]
+        expected = [(row.number, row.state.name, row.user_attrs) for row in storage.get_all_trials(study)]
         assert [(row.number, row.state, dict(row.attributes)) for row in scan(storage, study)] == expected
         assert any_trial(storage, study)
         assert (scan(storage, empty), any_trial(storage, empty)) == ([], False)
