@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sqlite3
 import subprocess
 import sys
 import time
@@ -13,8 +14,9 @@ from sqlalchemy import event
 from sqlalchemy.engine import Engine
 
 from autostudent.records import TrialState
+from autostudent.store.backend import open_to_look
 from autostudent.store.opening import quiet
-from autostudent.store.scan import any_trial, scan
+from autostudent.store.scan import any_trial, scan, study_attributes, study_ids, trial_attribute
 
 HEAVY = ("torch", "ray", "botorch", "gpytorch", "pandas", "sklearn", "networkx", "plotly", "numpy", "optuna", "alembic")
 
@@ -109,11 +111,34 @@ def test_a_scan_finds_what_optuna_finds(toy, scheme):
     toy.url = f"{scheme}:///{toy.file}"
     with toy.open() as store:
         toy.drive(store)
-        storage, study = store._opened.storage, store._trials._study_id
+        storage, study = store._opened.storage, store._trials.study_id
         with quiet():
             optuna.create_study(storage=storage, study_name="another").ask()
             empty = storage.get_study_id_from_name(optuna.create_study(storage=storage, study_name="empty").study_name)
-        expected = [(row.number, row.state.name, row.user_attrs) for row in storage.get_all_trials(study)]
-        assert [(row.number, row.state, dict(row.attributes)) for row in scan(storage, study)] == expected
         assert any_trial(storage, study)
-        assert (scan(storage, empty), any_trial(storage, empty)) == ([], False)
+        assert not any_trial(storage, empty)
+        expected = storage.get_all_trials(study)
+        for looking in (storage, open_to_look(toy.url)):
+            assert scan(looking, empty) == []
+            found = [(row.number, row.state, dict(row.attributes)) for row in scan(looking, study)]
+            assert found == [(row.number, row.state.name, row.user_attrs) for row in expected]
+            assert sorted(study_ids(looking)) == ["another", "empty", "toy"]
+            assert study_ids(looking)["toy"] == study
+            assert study_attributes(looking, study) == storage.get_study_user_attrs(study)
+            failure = trial_attribute(looking, study, toy.fails, "failure")
+            assert failure == expected[toy.fails].user_attrs["failure"]
+            assert trial_attribute(looking, study, 0, "failure") is None
+
+
+def test_who_reads_changes_nothing(toy, store):
+    """Not even a database that Optuna would bring up to date."""
+    toy.drive(store)
+    store.close()
+    with sqlite3.connect(toy.file) as database:
+        database.execute("DELETE FROM version_info")
+    before = toy.file.read_bytes()
+    with toy.read() as reader:
+        assert [row["trial"] for row in reader.front()] == [0, 3, 4]
+        assert len(reader.trials()) == toy.students
+        assert "Traceback" in reader.traceback(toy.fails)
+    assert toy.file.read_bytes() == before
