@@ -72,7 +72,7 @@ class Bayes(Proposer):
         if history.students_left:
             first = self._source.first if self._source else []
             option = first[len(trials)] if len(trials) < len(first) else None
-            size = max(len(first), design_size(problem, catalogue))
+            size = design_size(problem, catalogue, given=len(first))
             option = option or next_of_design(history, catalogue, size)
             if option is None and not any(trial.results for trial in trials):
                 option = unseen_draw(catalogue, history)

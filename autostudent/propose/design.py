@@ -14,13 +14,16 @@ DRAWS = 192  # fresh draws from which the first design is chosen
 NEAR = 24  # draws around the wanted cost among which coverage and distance decide
 
 
-def design_size(problem: Problem, catalogue: Catalogue) -> int:
-    """Number of first students: enough to cover the choices, at most 10 otherwise and a third of the budget."""
+def design_size(problem: Problem, catalogue: Catalogue, given: int = 0) -> int:
+    """Number of first students: enough to cover the choices, at most 10 otherwise and a third of the budget.
+
+    ``given`` students come from elsewhere. They count, but leave room for as many as the choices need.
+    """
     pool = catalogue.fresh(0, DRAWS)
     most_choices = max(
         (len({option.candidate.config.get(name) for option in pool}) for name in problem.cover), default=1
     )
-    return max(min(10, problem.trials // 3), min(most_choices, problem.trials), 2)
+    return max(min(10, problem.trials // 3), min(given + most_choices, problem.trials), 2)
 
 
 def first_design(problem: Problem, catalogue: Catalogue, size: int) -> list[Option]:

@@ -146,7 +146,11 @@ class Encoder:
         self._cache: dict[str, np.ndarray] = {}
 
     def rows(self, options: Sequence[Option], level: int, trials: Sequence[int]) -> np.ndarray:
-        """(n, d) rows at one rung index; ``trials`` are the rows' trial numbers, new students have negative ones."""
+        """(n, d) rows at one rung index; ``trials`` are the rows' trial numbers, new students have negative ones.
+
+        Every candidate needs a number of its own wherever covariances are asked for: rows of one number are taken for
+        one student's.
+        """
         rows = np.empty((len(options), self.layout.body + 3))
         known = self._known_of(options)
         rows[:, :-3], rows[:, -2] = known[:, :-1], known[:, -1]

@@ -165,7 +165,10 @@ class StudentKernel(PositiveKernel):
         return total + OFFSET * (same_rung & same_family & (x1[:, -3] < rungs - 1))
 
     def _trials(self, x1: Tensor, x2: Tensor) -> Tensor:
-        """What rungs share (n, k), computed once for each pair of trials: many have rows at several rungs."""
+        """What rungs share (n, k), computed once for each pair of trials: many have rows at several rungs.
+
+        Rows with one trial number are taken to differ in their rung alone.
+        """
         trials1, first1, inverse1 = _distinct(x1)
         trials2, first2, inverse2 = _distinct(x2)
         one = x1[first1]
@@ -241,7 +244,7 @@ def _distinct(x: Tensor) -> tuple[np.ndarray, Tensor, Tensor]:
 
 
 def _products(x1: Tensor, x2: Tensor, part: slice, diag: bool) -> Tensor:
-    """Inner products (…, n, k) of a part of the rows, or (…, n) of equal ones."""
+    """Inner products (n, k) of a part of the rows, or (n,) of pairs of rows."""
     a, b = x1[..., part], x2[..., part]
     return (a * b).sum(-1) if diag else a @ b.transpose(-1, -2)
 

@@ -99,6 +99,8 @@ def open_to_look(url: str) -> Readable:
     try:
         if file is not None and url.startswith(JOURNAL):
             return open_journal(file)
+        if "{" in url:  # a template, which only Optuna fills
+            return open_database(url, file, driver=False)
         return create_engine(url, **engine_options(file))
     except Exception as error:
         raise cannot_open(url, error) from error
@@ -129,8 +131,8 @@ def open_database(url: str, file: Path | None, driver: bool) -> RDBStorage:
 
 
 def engine_options(file: Path | None) -> dict[str, Any]:
-    """Who finds a file locked waits."""
-    return {} if file is None else {"connect_args": {"timeout": BUSY_SECONDS}}
+    """Who finds a file locked waits; a server's connection that was cut meanwhile is made anew."""
+    return {"pool_pre_ping": True} if file is None else {"connect_args": {"timeout": BUSY_SECONDS}}
 
 
 def cut_torn_line(file: Path) -> None:

@@ -7,22 +7,37 @@ a student: more than everything else that a short segment costs. The rows are th
 from __future__ import annotations
 
 import json
+import random
+import time
 
 from optuna.distributions import distribution_to_json
 from optuna.storages import BaseStorage, RDBStorage
 from optuna.trial import FrozenTrial
 from sqlalchemy import func, insert, select
+from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session
+
+TRIES = 5
 
 
 def add_row(storage: BaseStorage, study_id: int, template: FrozenTrial) -> tuple[int, int]:
     """Adds an unfinished trial as the template has it, in one transaction; Optuna's id of the trial, and its number.
 
-    That distributions agree with those of earlier trials is not asked: a study's are compared when it is opened.
+    A deadlock or a lost connection is met as Optuna meets it, by trying again. That distributions agree with those of
+    earlier trials is not asked: they are a function of the study's settings, which are compared when it is opened.
     """
     if not isinstance(storage, RDBStorage):
         row = storage.create_new_trial(study_id, template)
         return row, storage.get_trial_number_from_id(row)
+    for _ in range(TRIES - 1):
+        try:
+            return _insert(storage, study_id, template)
+        except OperationalError:
+            time.sleep(random.random() * 2.0)
+    return _insert(storage, study_id, template)
+
+
+def _insert(storage: RDBStorage, study_id: int, template: FrozenTrial) -> tuple[int, int]:
     from optuna.storages._rdb import models
 
     known = template.distributions

@@ -87,11 +87,12 @@ def discard_unlike(storage: BaseStorage, study: str, names: Sequence[str], where
     """
     import optuna
 
-    if study not in study_ids(storage) or any_trial(storage, study_ids(storage)[study]):
+    study_id = study_ids(storage).get(study)
+    if study_id is None or any_trial(storage, study_id):
         return
     there = optuna.load_study(study_name=study, storage=storage)
     if there.metric_names not in (None, list(names)):
-        Lease(storage, storage.get_study_id_from_name(study), where).require_free()
+        Lease(storage, study_id, where).require_free()
         optuna.delete_study(study_name=study, storage=storage)
 
 

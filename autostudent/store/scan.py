@@ -15,6 +15,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from sqlalchemy import Engine, column, select, table
+from sqlalchemy.exc import NoResultFound
+
+from autostudent.errors import StoreError
 
 if TYPE_CHECKING:
     from optuna.storages import BaseStorage
@@ -56,17 +59,17 @@ def writable(storage: Readable) -> BaseStorage:
 
 def study_ids(storage: Readable) -> dict[str, int]:
     """Optuna's id of every study, by name."""
-    if not isinstance(storage, Engine):
-        return {
-            study.study_name: storage.get_study_id_from_name(study.study_name) for study in storage.get_all_studies()
-        }
-    with storage.connect() as connection:
+    engine = _engine(storage)
+    if engine is None:
+        studies = writable(storage).get_all_studies()
+        return {study.study_name: study._study_id for study in studies}
+    with engine.connect() as connection:
         rows = connection.execute(select(STUDIES.c.study_name, STUDIES.c.study_id))
         return {row.study_name: row.study_id for row in rows}
 
 
 def study_attributes(storage: Readable, study_id: int) -> dict[str, Any]:
-    """The study's user attributes, in the order they were first written."""
+    """The study's user attributes, in the order they were first written. Raises `StoreError` for a deleted study."""
     if not isinstance(storage, Engine):
         return dict(storage.get_study_user_attrs(study_id))
     statement = (
@@ -75,15 +78,18 @@ def study_attributes(storage: Readable, study_id: int) -> dict[str, Any]:
         .order_by(STUDY_ATTRIBUTES.c.study_user_attribute_id)
     )
     with storage.connect() as connection:
-        return {key: json.loads(value) for key, value in connection.execute(statement)}
+        found = {key: json.loads(value) for key, value in connection.execute(statement)}
+    if not found:
+        _require(storage, study_id)
+    return found
 
 
 def scan(storage: Readable, study_id: int) -> list[ScannedTrial]:
-    """Every trial of the study by number, as it is at one moment."""
-    engine = storage if isinstance(storage, Engine) else getattr(storage, "engine", None)  # a database's
+    """Every trial of the study by number, as it is at one moment. Raises `StoreError` for a deleted study."""
+    engine = _engine(storage)
     if engine is None:
-        found = writable(storage).get_all_trials(study_id, deepcopy=False)
-        return [ScannedTrial(frozen.number, frozen.state.name, frozen.user_attrs) for frozen in found]
+        frozen = writable(storage).get_all_trials(study_id, deepcopy=False)
+        return [ScannedTrial(trial.number, trial.state.name, trial.user_attrs) for trial in frozen]
     statement = (
         select(TRIALS.c.number, TRIALS.c.state, ATTRIBUTES.c.key, ATTRIBUTES.c.value_json)
         .select_from(TRIALS.outerjoin(ATTRIBUTES, ATTRIBUTES.c.trial_id == TRIALS.c.trial_id))
@@ -98,22 +104,28 @@ def scan(storage: Readable, study_id: int) -> list[ScannedTrial]:
                 states[number], attributes[number] = state, {}
             if key is not None:
                 attributes[number][key] = json.loads(value)
+    if not states:
+        _require(engine, study_id)
     return [ScannedTrial(number, state, attributes[number]) for number, state in states.items()]
 
 
 def trial_attribute(storage: Readable, study_id: int, number: int, key: str) -> Any:
-    """One user attribute of one trial, None when it has none of that name."""
-    if not isinstance(storage, Engine):
-        row = storage.get_trial_id_from_study_id_trial_number(study_id, number)
-        return storage.get_trial(row).user_attrs.get(key)
-    statement = (
-        select(ATTRIBUTES.c.value_json)
-        .join_from(ATTRIBUTES, TRIALS, ATTRIBUTES.c.trial_id == TRIALS.c.trial_id)
-        .where(TRIALS.c.study_id == study_id, TRIALS.c.number == number, ATTRIBUTES.c.key == key)
-    )
-    with storage.connect() as connection:
-        found = connection.execute(statement).scalar_one_or_none()
-    return None if found is None else json.loads(found)
+    """One user attribute of one trial, None when it has none of that name. Raises `StoreError` for no such trial."""
+    try:
+        if not isinstance(storage, Engine):
+            row = storage.get_trial_id_from_study_id_trial_number(study_id, number)
+            return storage.get_trial(row).user_attrs.get(key)
+        named = (ATTRIBUTES.c.trial_id == TRIALS.c.trial_id) & (ATTRIBUTES.c.key == key)
+        statement = (
+            select(ATTRIBUTES.c.value_json)
+            .select_from(TRIALS.outerjoin(ATTRIBUTES, named))
+            .where(TRIALS.c.study_id == study_id, TRIALS.c.number == number)
+        )
+        with storage.connect() as connection:
+            (value,) = connection.execute(statement).one()
+    except (KeyError, NoResultFound) as error:
+        raise StoreError(f"the study has no trial {number}") from error
+    return None if value is None else json.loads(value)
 
 
 def any_trial(storage: BaseStorage, study_id: int) -> bool:
@@ -123,3 +135,14 @@ def any_trial(storage: BaseStorage, study_id: int) -> bool:
     except KeyError:
         return False
     return True
+
+
+def _engine(storage: Readable) -> Engine | None:
+    """That of a database, whoever opened it."""
+    return storage if isinstance(storage, Engine) else getattr(storage, "engine", None)
+
+
+def _require(engine: Engine, study_id: int) -> None:
+    """Raises `StoreError` for a study that was deleted since it was opened."""
+    if study_id not in study_ids(engine).values():
+        raise StoreError("the study was deleted, or made anew, by another program")

@@ -45,7 +45,8 @@ def test_the_sources_front_counts_as_part_of_the_first_design() -> None:
     problem = landscape_problem(21)
     catalogue = Catalogue(problem, generator)
     size = design_size(problem, catalogue)
-    assert size == 7
+    assert size == design_size(problem, catalogue, given=3) == 7
+    assert design_size(landscape_problem(9), catalogue, given=3) == 6  # three choices, each tried once
     source, _ = play(Random(), landscape_problem(30, seed=9))
     trials, _ = play(bayes(source), problem, segments=size + 1)
     own = [option.candidate.key for option in first_design(problem, catalogue, size)]

@@ -49,20 +49,49 @@ def test_kernel_is_positive_semidefinite(seed: int, rungs: tuple[int, ...]) -> N
         assert torch.allclose(matrix.diagonal(), kernel.forward(rows, rows, diag=True), atol=1e-5)
 
 
-@pytest.mark.parametrize("rows", [12, 300])
+@pytest.mark.parametrize(("trials", "rows"), [(12, 40), (280, 330)])
 @pytest.mark.parametrize("rungs", [(9,), (1, 3, 9)])
-def test_the_rungs_of_a_trial_share_what_is_computed_once(rows: int, rungs: tuple[int, ...]) -> None:
-    """The matrix is that of every two rows alone: of a record with itself, and of new students with a record."""
-    layout, seen = encoded(rows, 7, rungs)
-    _, new = encoded(9, 8, rungs)
-    new[:, -1] = -1 - np.arange(9)
-    kernel = StudentKernel(layout).double()
+def test_the_rungs_of_a_trial_share_what_is_computed_once(trials: int, rows: int, rungs: tuple[int, ...]) -> None:
+    """The matrix is that of every two rows alone: of a record with itself, with a part of it, and with new students."""
+    problem = landscape_problem(rungs=rungs, seed=7)
+    catalogue = Catalogue(problem, generator)
+    encoder, rng = Encoder(problem, catalogue), np.random.default_rng(7)
+    options = catalogue.fresh(0, trials)
+    picks = np.concatenate([rng.permutation(trials), rng.integers(trials, size=rows - trials)])
+    seen = encoder.rows([options[i] for i in picks], 0, [int(i) for i in picks])
+    seen[:, -3] = rng.integers(len(rungs), size=rows)
+    new = encoder.rows(options[:9], len(rungs) - 1, list(range(-1, -10, -1)))
+    kernel = StudentKernel(encoder.layout).double()
+    torch.manual_seed(7)
     record = torch.from_numpy(seen)
     with torch.no_grad():
-        for first in (record, torch.from_numpy(new)):
+        for parameter in kernel.parameters():
+            parameter.add_(0.3 * torch.randn_like(parameter))
+        for first in (record, record[5:25].flip(0), torch.from_numpy(np.vstack([new, seen[:3]])), record[:0]):
             matrix = kernel.forward(first, record)
             i, j = (places.flatten() for places in torch.meshgrid(*map(torch.arange, matrix.shape), indexing="ij"))
-            assert torch.allclose(matrix.flatten(), kernel.forward(first[i], record[j], diag=True))
+            alone = kernel.forward(first[i], record[j], diag=True)
+            assert matrix.shape == (len(first), rows)
+            assert torch.allclose(matrix.flatten(), alone, rtol=0, atol=1e-7)
+
+
+def test_gradients_are_those_of_every_two_rows_alone() -> None:
+    layout, x = encoded(40, 9, (1, 3, 9))
+    record = torch.from_numpy(x)
+    weights = torch.from_numpy(np.random.default_rng(9).normal(size=(40, 40)))
+    i, j = (places.flatten() for places in torch.meshgrid(torch.arange(40), torch.arange(40), indexing="ij"))
+    found = []
+    for alone in (False, True):
+        kernel = StudentKernel(layout).double()
+        values = (
+            kernel.forward(record[i], record[j], diag=True).view(40, 40) if alone else kernel.forward(record, record)
+        )
+        (values * weights).sum().backward()
+        found.append([parameter.grad for parameter in kernel.parameters()])
+    for together, apart in zip(*found, strict=True):
+        assert together is not None
+        assert apart is not None
+        assert torch.allclose(together, apart, rtol=1e-5, atol=1e-8)
 
 
 def test_inactive_variables_are_neither_imputed_nor_dead() -> None:

@@ -11,6 +11,7 @@ from optuna.distributions import CategoricalDistribution, FloatDistribution, Int
 from optuna.storages import RDBStorage
 from optuna.trial import TrialState, create_trial
 from sqlalchemy import event
+from sqlalchemy.exc import OperationalError
 
 from autostudent.store.insert import add_row
 
@@ -109,6 +110,26 @@ def test_no_number_is_given_twice_beside_another_program(url):
     numbers = [trial.number for trial in optuna.load_study(study_name="ours", storage=url).trials]
     assert sorted(numbers) == list(range(40))
     assert len(set(mine)) == 20
+
+
+def test_a_deadlock_is_met_by_trying_again(monkeypatch, url):
+    monkeypatch.setattr("random.random", lambda: 0.0)
+    storage = RDBStorage(url)
+    study = storage.get_study_id_from_name("ours")
+    left = [2]
+
+    def refuse(connection, cursor, statement, *rest):
+        if "INSERT INTO trial_params" in statement and left[0]:
+            left[0] -= 1
+            raise OperationalError(statement, {}, Exception("deadlock detected"))
+
+    event.listen(storage.engine, "before_cursor_execute", refuse)
+    assert add_row(storage, study, FULL)[1] == 0
+    assert (left, storage.get_n_trials(study)) == ([0], 1)
+    left[0] = 100
+    with pytest.raises(OperationalError, match="deadlock"):
+        add_row(storage, study, FULL)
+    assert (left, storage.get_n_trials(study)) == ([95], 1)
 
 
 def test_an_error_leaves_no_row(tmp_path, url):

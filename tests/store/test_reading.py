@@ -7,12 +7,14 @@ import sqlite3
 import subprocess
 import sys
 import time
+from contextlib import closing
 
 import optuna
 import pytest
 from sqlalchemy import event
 from sqlalchemy.engine import Engine
 
+from autostudent.errors import StoreError
 from autostudent.records import TrialState
 from autostudent.store.backend import open_to_look
 from autostudent.store.opening import quiet
@@ -134,7 +136,7 @@ def test_who_reads_changes_nothing(toy, store):
     """Not even a database that Optuna would bring up to date."""
     toy.drive(store)
     store.close()
-    with sqlite3.connect(toy.file) as database:
+    with closing(sqlite3.connect(toy.file)) as database, database:
         database.execute("DELETE FROM version_info")
     before = toy.file.read_bytes()
     with toy.read() as reader:
@@ -142,3 +144,45 @@ def test_who_reads_changes_nothing(toy, store):
         assert len(reader.trials()) == toy.students
         assert "Traceback" in reader.traceback(toy.fails)
     assert toy.file.read_bytes() == before
+    with closing(sqlite3.connect(toy.file)) as database:
+        assert database.execute("SELECT * FROM version_info").fetchall() == []
+
+
+@pytest.mark.parametrize("scheme", ["sqlite", "journal"])
+def test_a_trial_that_is_not_there_has_no_traceback(toy, scheme):
+    toy.url = f"{scheme}:///{toy.file}"
+    with toy.open() as store:
+        toy.drive(store)
+    with toy.read() as reader, pytest.raises(StoreError, match="no trial 99"):
+        reader.traceback(99)
+
+
+def test_a_study_that_is_deleted_while_somebody_looks_is_named(toy):
+    with toy.open() as store:
+        toy.drive(store)
+    with toy.read() as reader:
+        with quiet():
+            optuna.delete_study(study_name="toy", storage=toy.url)
+        for question in (reader.front, reader.references, reader.trials):
+            with pytest.raises(StoreError, match="was deleted"):
+                question()
+
+
+def test_opening_asks_as_much_whatever_the_number_of_other_studies(toy):
+    def statements() -> list[int]:
+        counts = []
+        for opened in (toy.open, toy.read):
+            said: list[str] = []
+            listener = lambda c, cursor, statement, *rest: said.append(statement)  # noqa: B023, E731
+            event.listen(Engine, "before_cursor_execute", listener)
+            opened().close()
+            event.remove(Engine, "before_cursor_execute", listener)
+            counts.append(len(said))
+        return counts
+
+    toy.open().close()
+    before = statements()
+    with quiet():
+        for _ in range(20):
+            optuna.create_study(storage=toy.url)
+    assert statements() == before
