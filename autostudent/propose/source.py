@@ -2,8 +2,8 @@
 
 The earlier record is modelled once. Its front members open the first design, and count as part of it as far as that
 leaves room to cover its choices. Its predictions enter the new model as one more number about a candidate, with a
-linear effect of unknown size. That size is inferred from the new results: a source that ranks them well carries the model from
-the start, one that does not is multiplied by almost nothing.
+linear effect of unknown size. That size is inferred from the new results: a source that ranks them well carries the
+model from the start, one that does not is multiplied by almost nothing.
 """
 
 from __future__ import annotations
