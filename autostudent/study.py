@@ -24,6 +24,7 @@ from autostudent.measure.latency import latency_of
 from autostudent.problem import Catalogue, above_chance, make_problem, require_feasible, structural, with_references
 from autostudent.propose import make as make_proposer
 from autostudent.records import LATENCY, Candidate, Description, Objective, Problem, digest
+from autostudent.report.cite import papers
 from autostudent.report.ledger import ledger
 from autostudent.run.base import Runner
 from autostudent.settings import StudySettings, epochs_of
@@ -310,6 +311,7 @@ class Study:
             "objectives": [objective.to_json() for objective in prepared.objectives],
             "validation_images": len(self.dataset.validation.y),
             "shared": shared_costs(prepared.teachers, prepared.looks),
+            "papers": papers(recipe.name for recipe in self.recipes),
         }
 
     def remember_teachers(self, store: Store, prepared: Preparation) -> None:

@@ -32,11 +32,13 @@ from machine import environment
 from proposal_time import OBJECTIVES, RUNGS, accuracy, new_problem, trained
 
 from autostudent.assets import Assets
+from autostudent.distill.methods import METHODS
 from autostudent.driver import StudyDriver
 from autostudent.problem import Catalogue, make_problem
 from autostudent.propose import make
 from autostudent.propose.catalogue import Option
 from autostudent.records import Problem, Result
+from autostudent.report.cite import papers
 from autostudent.space.architecture import InputShape
 from autostudent.space.space import Space, load_space
 from autostudent.store.store import Store
@@ -77,6 +79,7 @@ class Simulation:
 
     def grow(self, store: Store, students: int) -> None:
         """Trains students until there are so many."""
+        store.describe({"papers": papers(METHODS)})  # as a search does
         for number in range(len(store.trials()), students):
             self.train(store, number, next(self.students))
 

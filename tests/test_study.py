@@ -10,6 +10,7 @@ import torch
 
 from autostudent.errors import ConfigError, StoreError
 from autostudent.records import Objective
+from autostudent.report.cite import papers
 from autostudent.settings import BudgetSettings, RunSettings, SpaceSettings, epochs_of
 from autostudent.store.store import Store
 from autostudent.testing.studies import InlineStudy, small_settings
@@ -36,6 +37,9 @@ def test_a_study_runs_resumes_and_grows(tmp_path: Path) -> None:
         "ta1": "assistant",
         "ta2": "assistant",
     }
+    stored = Store.read(settings.store, "small").described()["papers"]
+    assert stored == papers(recipe.name for recipe in study.recipes)
+    assert "kd" in stored
 
 
 def test_a_study_of_another_space_or_teacher_is_refused(tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ from math import log
 from statistics import linear_regression
 from typing import Any
 
+from autostudent.distill.labels import QUIET
 from autostudent.distill.method import Method, Paper, Wrapper, check_knob, knobs
 from autostudent.distill.methods import METHODS, find_method, method_id
 from autostudent.errors import ConfigError, unknown_name
@@ -29,7 +30,6 @@ FULL = "full"  # the value of teach.source that is no other teacher
 OPTIM = {"optim.lr": 0.1, "optim.weight_decay": 5e-4, "optim.smoothing": 0.0}
 RANGES = dict.fromkeys((*OPTIM, "kd.stop"), (0.0, 1.0)) | {"optim.lr": (1e-6, 100.0)}
 QUESTIONS = ("kd.loss", "kd.curriculum", "kd.stop", "teach.scheme", "teach.rule", "teach.rung", "teach.source")
-QUIET = ("takd", "ces_kd", "ta_ensemble", "teacher_sweet_spot")  # do not repeat that their loss is plain ``kd``
 
 
 @dataclass(frozen=True)

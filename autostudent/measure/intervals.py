@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
-from scipy import stats
+from scipy.special import ndtri, stdtrit  # quantiles; scipy.stats would take a second to import
 from torch import Tensor
 
 
@@ -43,7 +43,7 @@ def interval(values: Sequence[float], level: float = 0.95) -> Interval:
     if n < 2:
         return Interval(mean, -math.inf, math.inf, math.nan, n)
     sd = math.sqrt(sum((value - mean) ** 2 for value in values) / (n - 1))
-    half = float(stats.t.ppf(0.5 + level / 2, n - 1)) * sd / math.sqrt(n)
+    half = float(stdtrit(n - 1, 0.5 + level / 2)) * sd / math.sqrt(n)
     return Interval(mean, mean - half, mean + half, sd, n)
 
 
@@ -57,7 +57,7 @@ def gap(teacher: Tensor, students: Sequence[Tensor], level: float = 0.95) -> Int
     differences = [float((teacher.float() - student.float()).mean()) for student in students]
     seeds = interval(differences, level)
     per_picture = teacher.double() - torch.stack([student.double() for student in students]).mean(0)
-    pictures = float(per_picture.std()) / math.sqrt(len(teacher)) * float(stats.norm.ppf(0.5 + level / 2))
+    pictures = float(per_picture.std()) / math.sqrt(len(teacher)) * float(ndtri(0.5 + level / 2))
     half = math.hypot(seeds.high - seeds.mean, pictures)
     return Interval(seeds.mean, seeds.mean - half, seeds.mean + half, seeds.sd, seeds.n)
 
@@ -77,5 +77,5 @@ def welch(ours: Sequence[float], theirs: Sequence[float], level: float = 0.95) -
     if va + vb == 0:
         return Interval(mean, mean, mean, 0.0, min(a.n, b.n))
     degrees = (va + vb) ** 2 / (va**2 / (a.n - 1) + vb**2 / (b.n - 1))
-    half = float(stats.t.ppf(0.5 + level / 2, degrees)) * math.sqrt(va + vb)
+    half = float(stdtrit(degrees, 0.5 + level / 2)) * math.sqrt(va + vb)
     return Interval(mean, mean - half, mean + half, math.sqrt(va + vb), min(a.n, b.n))

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+
+from autostudent.distill.labels import methods_in
+from autostudent.errors import ConfigError
 
 
 def citation(method: type) -> str:
@@ -14,16 +17,33 @@ def citation(method: type) -> str:
     return f"{who}{paper.title}." + (f" {where}." if where else "") + note
 
 
-def citations(labels: Iterable[str]) -> list[str]:
-    """One text for each paper behind recipe labels such as ``takd`` or ``ctkd(kd)``, sorted by method.
+def papers(labels: Iterable[str]) -> dict[str, str]:
+    """Citations by method, sorted, of everything behind recipe labels such as ``takd`` or ``ctkd(kd)``.
 
-    A label that ends in who teaches stands for plain distillation by it: ``takd`` cites ``kd`` too.
+    Plain training cites nothing, nor does a method that is not installed here.
     """
-    from autostudent.distill.methods import METHODS
-    from autostudent.distill.recipe import QUIET
+    from autostudent.distill.methods import find_method  # torch, which a page does not need otherwise
 
-    ids: set[str] = set()
-    for label in labels:
-        parts = label.replace("(", " ").replace(")", " ").replace("+", " ").split()
-        ids |= {*parts, *(("kd",) if parts and parts[-1] in QUIET else ())}
-    return list(dict.fromkeys(citation(METHODS[name]) for name in sorted(ids) if name in METHODS and name != "none"))
+    found = {}
+    for name in sorted({name for label in labels for name in methods_in(label)} - {"none"}):
+        try:
+            method = find_method("method", name)
+        except ConfigError:
+            continue
+        if hasattr(method, "paper"):
+            found[name] = citation(method)
+    return found
+
+
+def citations(labels: Iterable[str], known: Mapping[str, str] | None = None) -> list[str]:
+    """One text for each paper behind recipe labels, sorted by method.
+
+    Args:
+        labels: of recipes.
+        known: what `papers` found when the study began; methods are looked up only where one is missing.
+    """
+    labels = list(labels)
+    ids = sorted({name for label in labels for name in methods_in(label)} - {"none"})
+    if known is None or not known.keys() >= set(ids):
+        known = papers(labels)
+    return list(dict.fromkeys(known[name] for name in ids if name in known))

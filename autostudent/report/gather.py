@@ -48,6 +48,7 @@ def gather(store: Store, *, study_file: str | None = None, assets: Assets | None
         environment["source revision"] = events[-1]["revision"]
     front = store.front()
     methods = {method for method, _ in recipes.values()}
+    papers = described.get("papers")
     return Contents(
         study=store.resolved(),
         objectives=tuple(type(o).from_json(v) for o, v in zip(store.objectives, objectives, strict=True))
@@ -63,11 +64,11 @@ def gather(store: Store, *, study_file: str | None = None, assets: Assets | None
         validation_images=described.get("validation_images"),
         claims=described.get("claims", []),
         graphs=graphs(front, assets, described.get("validation_images")) if assets else {},
-        papers={method: citations([method]) for method in methods},
+        papers={method: citations([method], papers) for method in methods},
         ledger=ledger(rows.values(), described.get("shared", {})),
         effort=described.get("effort", {}),
         environment=environment,
-        citations=citations(methods),
+        citations=citations(methods, papers),
         commands=commands(study_file, described.get("verified", []), store.references()),
         created=datetime.now(UTC).strftime("%Y-%m-%d"),
     )

@@ -16,6 +16,7 @@ from autostudent.assets import Assets
 from autostudent.cli import main
 from autostudent.config import load_settings
 from autostudent.records import Candidate, Cause, Failure, Result
+from autostudent.report.cite import papers
 from autostudent.store.store import Store
 
 ROOT = Path(__file__).parents[2]
@@ -37,7 +38,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     ) as store:
         teacher = {"kind": "teacher", "accuracy": 0.99, "params": 1_000_000, "macs": 10**8, "memory_bytes": 4_000_000}
         store.set_reference("main", teacher)
-        store.describe({"validation_images": 360})
+        store.describe({"validation_images": 360, "papers": papers(["kd", "takd", "ces_kd"])})
         made = [("kd", 0.97, 50_000), ("takd", 0.98, 80_000), ("none", 0.90, 5_000), ("ces_kd", 0.95, 60_000)]
         for number, (method, accuracy, params) in enumerate(made):
             costs = {"params": params, "macs": params * 100, "memory_bytes": params * 4}
@@ -277,13 +278,16 @@ def test_debug_shows_the_traceback(run: Run, folder: Path) -> None:
         main(["pareto", "--debug", "no.yaml"])
 
 
-@pytest.mark.parametrize("command", ["pareto", "best"])
-def test_a_question_loads_nothing_heavy(folder: Path, command: str) -> None:
+@pytest.mark.parametrize(
+    "command", [["pareto", "STUDY", "--json"], ["best", "STUDY", "--json"], ["report", "STUDY", "--out", "PAGE"]]
+)
+def test_a_question_loads_nothing_heavy(folder: Path, command: list[str]) -> None:
+    names = {"STUDY": str(folder / "digits.yaml"), "PAGE": str(folder / "light.html")}
     code = (
         "import sys; from autostudent.cli import main\n"
-        f"try: main(['{command}', '{folder}/digits.yaml', '--json'])\n"
+        f"try: main({[names.get(word, word) for word in command]})\n"
         "except SystemExit as end: assert not end.code, end.code\n"
-        "heavy = {'torch', 'ray', 'botorch', 'pandas', 'sklearn'} & sys.modules.keys()\n"
+        "heavy = {'torch', 'ray', 'botorch', 'pandas', 'sklearn', 'scipy.stats', 'optuna'} & sys.modules.keys()\n"
         "assert not heavy, heavy"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)

@@ -2,7 +2,7 @@
 
 import pytest
 
-from autostudent.report.cite import citations
+from autostudent.report.cite import citations, papers
 from autostudent.report.tables import points
 from autostudent.report.words import count, duration, effort, percent, size, taught_by, times
 
@@ -67,3 +67,22 @@ def test_a_label_cites_its_parts_and_the_loss_that_it_does_not_say(label: str, p
 
     assert len(found) == len(papers)
     assert all(any(f"arXiv {paper}" in text for text in found) for paper in papers)
+
+
+def test_papers_found_when_the_study_began_are_enough(monkeypatch: pytest.MonkeyPatch) -> None:
+    known = papers(["takd", "ctkd(dkd)", "none"])
+    assert known.keys() == {"takd", "kd", "ctkd", "dkd"}
+    expected = citations(["takd", "dkd"])
+    monkeypatch.setattr("autostudent.report.cite.papers", lambda labels: pytest.fail("looked up again"))
+    assert citations(["takd", "dkd"], known) == expected
+    assert citations(["takd", "none"], known) == citations(["takd"], known)
+
+
+def test_a_method_missing_among_the_known_papers_is_looked_up() -> None:
+    assert citations(["takd", "dkd"], {"takd": "old words"}) == citations(["takd", "dkd"])
+
+
+def test_a_method_that_is_not_installed_cites_nothing() -> None:
+    assert papers(["my-loss"]) == {}
+    assert citations(["ctkd(my-loss)"]) == citations(["ctkd"])
+    assert citations(["my-loss"], {"my-loss": "Mine (2026)."}) == ["Mine (2026)."]
