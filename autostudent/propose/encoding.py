@@ -21,7 +21,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from autostudent.propose.catalogue import Catalogue, Option
-from autostudent.records import Candidate, Description, Problem, Value
+from autostudent.records import Problem, Value
 
 Config = Mapping[str, Value]
 Believe = Callable[[Sequence[Option]], np.ndarray]
@@ -97,9 +97,9 @@ class BlockCoder:
         self.block = Block(groups, tuple(numbers[alphabet] for alphabet in alphabets), widths)
 
     def columns(self, coded: np.ndarray) -> list[np.ndarray]:
-        """The block's columns of one encoded configuration, in pieces."""
-        ones = [_one_hot(coded[column], known) for column, known in self._codes]
-        return ones + [_bend(coded[column] / scale, conditional) for column, scale, conditional in self._numbers]
+        """The block's columns of encoded configurations (n, d), in pieces (n, k)."""
+        ones = [_one_hot(coded[:, [column]], known) for column, known in self._codes]
+        return ones + [_bend(coded[:, [column]] / scale, conditional) for column, scale, conditional in self._numbers]
 
 
 class Scaler:
@@ -111,8 +111,8 @@ class Scaler:
         self._centre, self._spread = centre[self._varying], spread[self._varying]
         self.width = len(self._varying)
 
-    def __call__(self, row: np.ndarray) -> np.ndarray:
-        return (row[self._varying] - self._centre) / self._spread
+    def __call__(self, rows: np.ndarray) -> np.ndarray:
+        return np.asarray((rows[:, self._varying] - self._centre) / self._spread)
 
 
 class Encoder:
@@ -126,16 +126,13 @@ class Encoder:
         self._believe = believe
         sample = catalogue.fresh(0, SAMPLE)
         configs = [option.candidate.config for option in sample]
-        coded = np.array([problem.space.encode(config) for config in configs], dtype=float)
+        coded = self._coded(sample)
         names, recipe = problem.space.names, set(problem.space.recipe)
-        coded = coded.reshape(len(sample), len(names))
         drawing = [column for column, name in enumerate(names) if name not in recipe]
         teaching = [column for column, name in enumerate(names) if name in recipe]
         self._drawing = BlockCoder(drawing, names, configs, coded)
         self._recipe = BlockCoder(teaching, names, configs, coded)
-        described = [option.description for option in sample]
-        self._features = Scaler(np.array([d.features for d in described], dtype=float).reshape(len(sample), -1))
-        self._costs = Scaler(np.array([self._log_costs(d) for d in described]).reshape(len(sample), -1))
+        self._features, self._costs = Scaler(_features(sample)), Scaler(self._log_costs(sample))
         blocks = self._drawing.block, self._recipe.block
         self.layout = Layout(
             *blocks, self._features.width, self._costs.width, int(believe is not None), len(problem.rungs)
@@ -167,34 +164,45 @@ class Encoder:
         if len(self._cache) + len(new) > CACHED:
             self._cache.clear()
             new = dict(zip(keys, options, strict=True))
-        known = [self._known_columns(option.candidate, option.description) for option in new.values()]
-        believed = self._believe(list(new.values())) if self._believe and new else np.zeros((len(new), 0))
-        for (key, option), row, belief in zip(new.items(), known, believed, strict=True):
-            family = self._families.get(self._family(option.candidate.config), -1)
-            self._cache[key] = np.concatenate([row, belief, [family]])
+        if new:
+            self._cache.update(zip(new, self._known_columns(list(new.values())), strict=True))
         return np.stack([self._cache[key] for key in keys]) if keys else np.zeros((0, self.layout.body + 1))
 
-    def _known_columns(self, candidate: Candidate, description: Description) -> np.ndarray:
-        coded = np.asarray(self.problem.space.encode(candidate.config), dtype=float)
+    def _known_columns(self, options: Sequence[Option]) -> np.ndarray:
+        coded = self._coded(options)
         parts = self._drawing.columns(coded) + self._recipe.columns(coded)
-        parts.append(self._features(np.array(description.features, dtype=float)))
-        parts.append(self._costs(np.array(self._log_costs(description))))
-        return np.concatenate(parts)
+        parts += [self._features(_features(options)), self._costs(self._log_costs(options))]
+        if self._believe:
+            parts.append(self._believe(options))
+        families = [self._families.get(self._family(option.candidate.config), -1) for option in options]
+        return np.column_stack([*parts, families])
 
-    def _log_costs(self, description: Description) -> list[float]:
-        """Logarithms of the costs that are objectives and known before training."""
+    def _coded(self, options: Sequence[Option]) -> np.ndarray:
+        """Encoded configurations (n, d)."""
+        space = self.problem.space
+        coded = np.array([space.encode(option.candidate.config) for option in options], dtype=float)
+        return coded.reshape(len(options), len(space.names))
+
+    def _log_costs(self, options: Sequence[Option]) -> np.ndarray:
+        """Logarithms (n, c) of the costs that are objectives and known before training."""
         exact = [objective.name for objective in self.problem.objectives if objective.exact]
-        return [float(np.log(max(description.costs[name], 1e-12))) for name in exact]
+        known = np.array([[option.description.costs[name] for name in exact] for option in options], dtype=float)
+        return np.log(np.maximum(known.reshape(len(options), len(exact)), 1e-12))
 
 
-def _one_hot(code: float, known: np.ndarray) -> np.ndarray:
-    """One place for each known code, the last for inactive; a code never drawn has no place and equals nothing."""
-    return np.append(known == code, np.isnan(code)).astype(float)
+def _features(options: Sequence[Option]) -> np.ndarray:
+    """The descriptions' features (n, f)."""
+    return np.array([option.description.features for option in options], dtype=float).reshape(len(options), -1)
 
 
-def _bend(value: float, conditional: bool) -> np.ndarray:
+def _one_hot(codes: np.ndarray, known: np.ndarray) -> np.ndarray:
+    """One column for each known code, the last for inactive; a code (n, 1) never drawn has none and equals nothing."""
+    return np.column_stack([codes == known, np.isnan(codes)]).astype(float)
+
+
+def _bend(values: np.ndarray, conditional: bool) -> np.ndarray:
+    """Numbers (n, 1), or points (n, 2) on the arc where they may be inactive."""
     if not conditional:
-        return np.array([value])
-    if np.isnan(value):
-        return np.zeros(2)
-    return np.array([np.sin(np.pi / 2 * value), np.cos(np.pi / 2 * value)])
+        return values
+    arc = np.column_stack([np.sin(np.pi / 2 * values), np.cos(np.pi / 2 * values)])
+    return np.nan_to_num(arc, nan=0.0)

@@ -158,31 +158,36 @@ class StudentKernel(PositiveKernel):
         if rungs == 1:
             return self._student(x1, x2, diag) if diag else self._between(x1, x2)
         if not diag:
-            return self._across_rungs(self._trials(x1, x2), x1, x2)
+            first1, inverse1 = distinct(x1)
+            first2, inverse2 = distinct(x2)
+            one = x1[first1]
+            total = self.shared(one, one if x1 is x2 else x2[first2])
+            return self.across_rungs(spread(total, inverse1, inverse2), x1, x2)
         same_rung, same_family, same_trial = (x1[:, -3:] == x2[:, -3:]).unbind(dim=1)
         total = self._student(x1, x2, diag) + self.value("own") * same_trial
         total = total * self._rho ** (x1[:, -3] - x2[:, -3]).abs()
         return total + OFFSET * (same_rung & same_family & (x1[:, -3] < rungs - 1))
 
-    def _trials(self, x1: Tensor, x2: Tensor) -> Tensor:
-        """What rungs share (n, k), computed once for each pair of trials: many have rows at several rungs.
+    def shared(self, x1: Tensor, x2: Tensor) -> Tensor:
+        """What the rungs of two students share (n, k); ``x1`` and ``x2`` have one row a trial, at any rung.
 
-        Rows with one trial number are taken to differ in their rung alone.
+        Covariances follow by `across_rungs`. It is computed once for each pair of trials, of which many have rows at
+        several rungs.
         """
-        trials1, first1, inverse1 = _distinct(x1)
-        trials2, first2, inverse2 = _distinct(x2)
-        one = x1[first1]
-        total = self._between(one, one if x1 is x2 else x2[first2])
-        _, same1, same2 = np.intersect1d(trials1, trials2, assume_unique=True, return_indices=True)
-        if len(same1):
-            same = torch.from_numpy(same1), torch.from_numpy(same2)
-            total = total.index_put(same, self.value("own"), accumulate=True)
-        if len(first2) < len(x2):
-            total = total.index_select(1, inverse2)
-        return total.index_select(0, inverse1) if len(first1) < len(x1) else total
+        total = self._between(x1, x2)
+        if self.layout.rungs == 1:
+            return total
+        numbers1, numbers2 = x1[:, -1].numpy(), x2[:, -1].numpy()
+        _, same1, same2 = np.intersect1d(numbers1, numbers2, assume_unique=True, return_indices=True)
+        if not len(same1):
+            return total
+        same = torch.from_numpy(same1), torch.from_numpy(same2)
+        return total.index_put(same, self.value("own"), accumulate=True)
 
-    def _across_rungs(self, total: Tensor, x1: Tensor, x2: Tensor) -> Tensor:
-        """Covariances (n, k) from what rungs share."""
+    def across_rungs(self, total: Tensor, x1: Tensor, x2: Tensor) -> Tensor:
+        """Covariances (n, k) of rows from what their trials share (n, k)."""
+        if self.layout.rungs == 1:
+            return total
         rungs = torch.arange(self.layout.rungs)
         powers = self._rho ** (rungs[:, None] - rungs).abs()
         rung1, rung2 = x1[:, -3].long(), x2[:, -3].long()
@@ -235,12 +240,21 @@ class StudentKernel(PositiveKernel):
         return total
 
 
-def _distinct(x: Tensor) -> tuple[np.ndarray, Tensor, Tensor]:
-    """The trials of rows (n, d), the place of one row of each, and for each row its trial's place among them."""
-    trials, first, inverse = np.unique(x[:, -1].numpy(), return_index=True, return_inverse=True)
-    if len(first) == len(x):  # in their own order
-        trials, first, inverse = x[:, -1].numpy(), np.arange(len(x)), np.arange(len(x))
-    return trials, torch.from_numpy(first), torch.from_numpy(inverse)
+def distinct(x: Tensor) -> tuple[Tensor, Tensor]:
+    """The first row of each trial among rows (n, d), ascending, and for each row its trial's place among these.
+
+    Rows with one trial number are taken to differ in their rung alone.
+    """
+    _, first, inverse = np.unique(x[:, -1].numpy(), return_index=True, return_inverse=True)
+    order = np.argsort(first)
+    return torch.from_numpy(first[order]), torch.from_numpy(np.argsort(order)[inverse])
+
+
+def spread(total: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
+    """``total[rows][:, columns]``; places (n,) as many as there are trials are all of them, in order."""
+    if len(columns) != total.shape[1]:
+        total = total.index_select(1, columns)
+    return total.index_select(0, rows) if len(rows) != total.shape[0] else total
 
 
 def _products(x1: Tensor, x2: Tensor, part: slice, diag: bool) -> Tensor:

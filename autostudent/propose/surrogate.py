@@ -20,7 +20,7 @@ from gpytorch.priors import NormalPrior
 from torch import Tensor
 
 from autostudent.propose.encoding import Layout
-from autostudent.propose.kernel import SPREAD, StudentKernel
+from autostudent.propose.kernel import SPREAD, StudentKernel, distinct, spread
 
 NOISE = 0.02  # variance, before anything is measured
 FEWEST = 4  # rows below which the priors' medians serve
@@ -44,7 +44,7 @@ def rows_to_fit(rows: int) -> int:
 class Hyperparameters:
     """A fitted kernel with the noise variance and mean of the standardised targets.
 
-    ``tiles`` are blocks of covariances that were computed before, see `covariances`.
+    ``tiles`` are blocks of `shared` that were computed before.
     """
 
     kernel: StudentKernel
@@ -52,8 +52,8 @@ class Hyperparameters:
     mean: float
     tiles: dict[tuple[bytes, bytes], Tensor] = field(default_factory=dict, compare=False, repr=False)
 
-    def covariances(self, rows: np.ndarray) -> Tensor:
-        """The symmetric matrix (n, n) of rows (n, d), in square tiles of which the full ones are kept.
+    def shared(self, rows: np.ndarray) -> Tensor:
+        """`StudentKernel.shared` of n trials' rows with themselves (n, n), in square tiles; the full ones are kept.
 
         A record only grows at its end, so the next proposal finds most of them. Tiles have one size whether they are
         found or computed, which gives the same bits.
@@ -68,7 +68,7 @@ class Hyperparameters:
                 key = keys[i], keys[j]
                 tile = self.tiles.get(key)
                 if tile is None:
-                    tile = self.kernel.forward(first, second)
+                    tile = self.kernel.shared(first, second)
                 if len(first) == TILE:
                     fresh[key] = tile
                 place = slice(i * TILE, i * TILE + len(first)), slice(j * TILE, j * TILE + len(second))
@@ -125,7 +125,7 @@ def log_likelihood(layout: Layout, x: np.ndarray, z: np.ndarray) -> float:
     """Of standardised targets ``z`` (n,) at rows ``x`` (n, d), before any fit."""
     with torch.no_grad():
         rows = torch.from_numpy(x)
-        factor = _cholesky(StudentKernel(layout).double().forward(rows, rows) + NOISE * torch.eye(len(x)))
+        factor = _cholesky(StudentKernel(layout).double().forward(rows, rows), NOISE)
         white = torch.linalg.solve_triangular(factor, torch.from_numpy(z)[:, None], upper=False)
         return float(-0.5 * (white**2).sum() - factor.diagonal().log().sum())
 
@@ -149,13 +149,15 @@ class Posterior:
 
     def __init__(self, hyper: Hyperparameters, x: np.ndarray, z: np.ndarray, pending: np.ndarray) -> None:
         self._hyper = hyper
-        seen = np.vstack([x, pending])
-        self._seen = torch.from_numpy(seen)
+        self._seen = torch.from_numpy(np.vstack([x, pending]))
         measured = len(x)
         with torch.no_grad():
-            covariance = hyper.covariances(seen)
-            covariance.diagonal().add_(hyper.noise)
-            self._factor = _cholesky(covariance)
+            first, self._trials = distinct(self._seen)
+            self._shared = hyper.shared(self._seen[first].numpy())
+            self._numbers = {number: place for place, number in enumerate(self._seen[first, -1].tolist())}
+            shared = spread(self._shared, self._trials, self._trials)
+            covariance = hyper.kernel.across_rungs(shared, self._seen, self._seen)
+            self._factor = _cholesky(covariance, hyper.noise)
             # The leading block of a Cholesky factor is the factor of the leading block.
             own = self._factor[:measured, :measured]
             residual = torch.from_numpy(z - hyper.mean)[:, None]
@@ -165,7 +167,7 @@ class Posterior:
     def mean(self, x: np.ndarray) -> np.ndarray:
         """Means (n,) at rows (n, d), at a fraction of the price of `predict`."""
         with torch.no_grad():
-            cross = self._kernel(torch.from_numpy(x), self._seen[: self._measured])
+            cross = self._cross(torch.from_numpy(x), self._measured)
             return (self._hyper.mean + cross @ self._weights).numpy()
 
     def predict(self, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -176,7 +178,7 @@ class Posterior:
 
     def _predict(self, rows: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Mean, standard deviation, and the whitened covariances (measured and pending, n) with what was seen."""
-        cross = self._kernel(rows, self._seen)
+        cross = self._cross(rows, len(self._seen))
         mean = self._hyper.mean + cross[:, : self._measured] @ self._weights
         white = torch.linalg.solve_triangular(self._factor, cross.T, upper=False)
         variance = self._diagonal(rows) - (white**2).sum(dim=0)
@@ -196,21 +198,32 @@ class Posterior:
             moves = covariance.abs() / (seen_sd**2 + self._hyper.noise).sqrt()
         return mean.numpy(), sd.numpy(), moves.numpy()
 
-    def _kernel(self, first: torch.Tensor, second: torch.Tensor) -> torch.Tensor:
+    def _cross(self, rows: Tensor, count: int) -> Tensor:
+        """Covariances (n, count) with the first rows seen; what seen trials share at other rungs is known already."""
+        seen = self._seen[:count]
+        numbers = rows[:, -1].tolist()
+        if not self._numbers.keys() >= set(numbers):
+            return self._kernel(rows, seen)
+        places = torch.tensor([self._numbers[number] for number in numbers], dtype=torch.long)
+        shared = self._shared.index_select(0, places).index_select(1, self._trials[:count])
+        return self._hyper.kernel.across_rungs(shared, rows, seen)
+
+    def _kernel(self, first: Tensor, second: Tensor) -> Tensor:
         """Covariances (n, k), computed in slices that keep the temporary matrices small."""
         step = max(1, SLICE // max(len(second), 1))
         if len(first) <= step:
             return self._hyper.kernel.forward(first, second)
         return torch.cat([self._hyper.kernel.forward(first[i : i + step], second) for i in range(0, len(first), step)])
 
-    def _diagonal(self, rows: torch.Tensor) -> torch.Tensor:
+    def _diagonal(self, rows: Tensor) -> Tensor:
         return self._hyper.kernel.forward(rows, rows, diag=True)
 
 
-def _cholesky(matrix: torch.Tensor) -> torch.Tensor:
-    """The lower factor; a growing jitter helps when rows repeat."""
+def _cholesky(matrix: Tensor, noise: float) -> Tensor:
+    """The lower factor with the noise on the diagonal; a growing jitter helps when rows repeat."""
     for jitter in (0.0, 1e-8, 1e-6, 1e-4):
-        factor, failed = torch.linalg.cholesky_ex(matrix + jitter * torch.eye(len(matrix), dtype=matrix.dtype))
+        loaded = matrix + (noise + jitter) * torch.eye(len(matrix), dtype=matrix.dtype)
+        factor, failed = torch.linalg.cholesky_ex(loaded)
         if not failed:
             return factor
     raise ValueError("the covariance of the record is not positive definite; are there NaN features?")

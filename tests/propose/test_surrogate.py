@@ -190,19 +190,49 @@ def test_refits_happen_at_fixed_counts() -> None:
     assert len(set(counts)) < 120
 
 
-def test_covariances_grow_with_the_record_and_are_the_same_bits_as_anew() -> None:
+def test_what_trials_share_grows_with_the_record_and_is_the_same_bits_as_anew() -> None:
     layout, x = encoded(600, 3, (1, 3, 9))
     x[:, -1] = np.arange(600)
     hyper = fit(layout, x[:40], np.sin(np.arange(40.0)))
-    hyper.covariances(x[:550])
+    hyper.shared(x[:550])
     kept = dict(hyper.tiles)
     assert len(kept) == 3  # two full blocks of rows
-    grown = hyper.covariances(x)
+    grown = hyper.shared(x)
     assert all(hyper.tiles[key] is tile for key, tile in kept.items())
-    assert torch.equal(grown, fit(layout, x[:40], np.sin(np.arange(40.0))).covariances(x))
+    assert torch.equal(grown, fit(layout, x[:40], np.sin(np.arange(40.0))).shared(x))
     rows = torch.from_numpy(x)
     with torch.no_grad():
-        assert torch.allclose(grown, hyper.kernel.forward(rows, rows), atol=1e-9)
+        assert torch.allclose(hyper.kernel.across_rungs(grown, rows, rows), hyper.kernel.forward(rows, rows), atol=1e-9)
+
+
+@pytest.mark.parametrize("rungs", [(9,), (1, 3, 9)])
+def test_predictions_for_known_trials_are_those_of_the_kernel(rungs: tuple[int, ...]) -> None:
+    """Measured, pending and new students, at rungs that were seen or not, in any order."""
+    layout, x = encoded(40, 8, rungs)
+    x, asked, pending = x[:25], x[[3, 30, 0, 24, 3, 11]].copy(), x[25:28]
+    asked[:, -3] = len(rungs) - 1
+    z = np.random.default_rng(8).normal(size=25)
+    hyper = fit(layout, x, z)
+    posterior = Posterior(hyper, x, z, pending)
+    for rows in (asked, pending, asked[:1]):
+        assert set(rows[:, -1]) <= set(x[:, -1]) | set(pending[:, -1])
+        with torch.no_grad():
+            seen = torch.from_numpy(np.vstack([x, pending]))
+            new = torch.from_numpy(rows)
+            cross = hyper.kernel.forward(new, seen).numpy()
+            noisy = (hyper.kernel.forward(seen, seen) + hyper.noise * torch.eye(28)).numpy()
+            prior = hyper.kernel.forward(new, new, diag=True).numpy()
+        expected = hyper.mean + cross[:, :25] @ np.linalg.solve(noisy[:25, :25], z - hyper.mean)
+        variance = prior - (cross * np.linalg.solve(noisy, cross.T).T).sum(axis=1)
+        assert posterior.mean(rows) == pytest.approx(expected, abs=1e-8)
+        assert posterior.predict(rows)[0] == pytest.approx(expected, abs=1e-8)
+        assert posterior.predict(rows)[1] == pytest.approx(np.sqrt(np.maximum(variance, 1e-10)), abs=1e-5)
+    unknown = asked.copy()
+    unknown[:, -1] = -1 - np.arange(len(unknown))
+    with_new = posterior.predict(np.vstack([asked, unknown]))
+    for part in (0, 1):
+        assert with_new[part][:6] == pytest.approx(posterior.predict(asked)[part], abs=1e-8)
+        assert with_new[part][6:] == pytest.approx(posterior.predict(unknown)[part], abs=1e-8)
 
 
 def test_likelihood_before_a_fit_is_that_of_a_normal_vector() -> None:
@@ -221,7 +251,7 @@ def test_a_trend_in_cost_goes_on_beyond_the_record() -> None:
     block = Block((), (), ())
     layout = Layout(block, block, 0, 1, 0, 1)
     x = np.zeros((12, 4))
-    x[:, 0] = np.linspace(-0.5, 1.5, 12)
+    x[:, 0], x[:, -1] = np.linspace(-0.5, 1.5, 12), np.arange(12)
     z = -(x[:, 0] - x[:, 0].mean()) / x[:, 0].std()
     posterior = Posterior(fit(layout, x, z), x, z, np.zeros((0, 4)))
-    assert posterior.mean(np.array([[-2.0, 0, 0, 0]]))[0] > z.max() + 1.0
+    assert posterior.mean(np.array([[-2.0, 0, 0, -1]]))[0] > z.max() + 1.0
