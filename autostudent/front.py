@@ -38,13 +38,18 @@ def nondominated(points: np.ndarray) -> np.ndarray:
     return mask
 
 
-def ranks(points: np.ndarray) -> np.ndarray:
-    """Rank (n,) by repeated removal of the front: 0 for the front, 1 for the front of the rest, ...; NaN rows last."""
+def ranks(points: np.ndarray, enough: int | None = None) -> np.ndarray:
+    """Rank (n,) by repeated removal of the front: 0 for the front, 1 for the front of the rest, ...; NaN rows last.
+
+    Once ``enough`` points are ranked the rest share the next rank.
+    """
     points = _matrix(points)
     rank = np.full(len(points), -1)
     level = 0
-    while (rank < 0).any():
-        left = np.flatnonzero(rank < 0)
+    while len(left := np.flatnonzero(rank < 0)):
+        if enough is not None and len(points) - len(left) >= enough:
+            rank[left] = level
+            break
         front = nondominated(points[left])
         rank[left[front] if front.any() else left] = level
         level += 1

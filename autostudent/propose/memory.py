@@ -41,7 +41,7 @@ def remembered(rows: Sequence[Measurement], last: int) -> np.ndarray:
     newest = np.arange(older - third, older)
     full = np.array([i for i in range(older - third) if rows[i].level == last], dtype=int)
     points = np.array([[rows[i].loss, *rows[i].others] for i in full])
-    best = full[np.argsort(ranks(points), kind="stable")[:third]] if len(full) else full
+    best = full[np.argsort(ranks(points, third), kind="stable")[:third]] if len(full) else full
     rest = np.setdiff1d(np.arange(older - third), best)
     even = rest[np.linspace(0, len(rest) - 1, most - STEP - third - len(best)).astype(int)]
     return np.concatenate([np.sort(np.concatenate([best, even])), newest, np.arange(older, len(rows))])

@@ -40,8 +40,9 @@ class WalConnection(sqlite3.Connection):
 
 
 def shown(url: str) -> str:
-    """The URL without its password, fit for messages."""
-    return re.sub(r"(://[^:/@]*):[^@]*@", r"\1:***@", url)
+    """The URL without its password, fit for messages; a password that holds an @ ends at the last one."""
+    url = re.sub(r"(://[^:/@]*):.*@", r"\1:***@", url)
+    return re.sub(r"([?&]password=)[^&]*", r"\1***", url)
 
 
 def file_of(url: str) -> Path | None:
@@ -146,7 +147,11 @@ def cut_torn_line(file: Path) -> None:
 
 def cannot_open(url: str, error: Exception) -> StoreError:
     """One line that says why, whoever's exception it was."""
-    return StoreError(f"store {shown(url)} cannot be opened: {reason(error).replace(url, shown(url))}")
+    why = reason(error).replace(url, shown(url))
+    user, _, rest = url.partition("://")[2].rpartition("@")[0].partition("@")
+    if ":" in user and rest:  # to the database's driver this end of the password is part of the host
+        why = f"{why.replace(f'{rest}@', '***@')} (an @ in a password is written %40)"
+    return StoreError(f"store {shown(url)} cannot be opened: {why}")
 
 
 def reason(error: Exception) -> str:

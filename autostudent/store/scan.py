@@ -70,17 +70,18 @@ def study_ids(storage: Readable) -> dict[str, int]:
 
 def study_attributes(storage: Readable, study_id: int) -> dict[str, Any]:
     """The study's user attributes, in the order they were first written. Raises `StoreError` for a deleted study."""
-    if not isinstance(storage, Engine):
-        return dict(storage.get_study_user_attrs(study_id))
+    engine = _engine(storage)
+    if engine is None:
+        return dict(writable(storage).get_study_user_attrs(study_id))
     statement = (
         select(STUDY_ATTRIBUTES.c.key, STUDY_ATTRIBUTES.c.value_json)
         .where(STUDY_ATTRIBUTES.c.study_id == study_id)
         .order_by(STUDY_ATTRIBUTES.c.study_user_attribute_id)
     )
-    with storage.connect() as connection:
+    with engine.connect() as connection:
         found = {key: json.loads(value) for key, value in connection.execute(statement)}
     if not found:
-        _require(storage, study_id)
+        _require(engine, study_id)
     return found
 
 
@@ -112,16 +113,17 @@ def scan(storage: Readable, study_id: int) -> list[ScannedTrial]:
 def trial_attribute(storage: Readable, study_id: int, number: int, key: str) -> Any:
     """One user attribute of one trial, None when it has none of that name. Raises `StoreError` for no such trial."""
     try:
-        if not isinstance(storage, Engine):
-            row = storage.get_trial_id_from_study_id_trial_number(study_id, number)
-            return storage.get_trial(row).user_attrs.get(key)
+        engine = _engine(storage)
+        if engine is None:
+            row = writable(storage).get_trial_id_from_study_id_trial_number(study_id, number)
+            return writable(storage).get_trial(row).user_attrs.get(key)
         named = (ATTRIBUTES.c.trial_id == TRIALS.c.trial_id) & (ATTRIBUTES.c.key == key)
         statement = (
             select(ATTRIBUTES.c.value_json)
             .select_from(TRIALS.outerjoin(ATTRIBUTES, named))
             .where(TRIALS.c.study_id == study_id, TRIALS.c.number == number)
         )
-        with storage.connect() as connection:
+        with engine.connect() as connection:
             (value,) = connection.execute(statement).one()
     except (KeyError, NoResultFound) as error:
         raise StoreError(f"the study has no trial {number}") from error

@@ -14,7 +14,7 @@ import pytest
 
 from autostudent.errors import StoreError
 from autostudent.records import Objective
-from autostudent.store.backend import WalConnection, file_of, shown
+from autostudent.store.backend import WalConnection, cannot_open, file_of, shown
 from autostudent.store.lock import FileLock, Lease
 from autostudent.store.opening import create_study, quiet
 from autostudent.store.store import Store
@@ -70,12 +70,23 @@ def test_reading_what_is_not_there(toy, tmp_path):
 
 
 def test_passwords_are_hidden_and_files_found():
-    for password in ("pa%20ss", "pa/ss", "pa:ss"):
+    for password in ("pa%20ss", "pa/ss", "pa:ss", "pa@ss", "pa@s@s"):
         assert shown(f"mysql://me:{password}@host/db") == "mysql://me:***@host/db"
+    assert shown("mysql://host/db?user=me&password=pa@ss&ssl=1") == "mysql://host/db?user=me&password=***&ssl=1"
+    assert shown("sqlite:////tmp/a:b@c/study.db") == "sqlite:////tmp/a:b@c/study.db"
     assert str(file_of("sqlite:///runs/a.db")) == "runs/a.db"
     assert str(file_of("sqlite+pysqlite:////tmp/a.db?timeout=3")) == "/tmp/a.db"
     assert str(file_of("journal:////tmp/a.log")) == "/tmp/a.log"
     assert file_of("mysql+pymysql://host/db") is None
+
+
+def test_the_end_of_a_password_that_a_database_takes_for_its_host_is_hidden():
+    told = str(cannot_open("postgresql://me:pa@ss@host/db", ValueError("could not translate host name 'ss@host'")))
+    assert told == (
+        "store postgresql://me:***@host/db cannot be opened: could not translate host name '***@host'"
+        " (an @ in a password is written %40)"
+    )
+    assert "%40" not in str(cannot_open("postgresql://me:pass@host/db", ValueError("refused")))
 
 
 def test_a_foreign_study_of_that_name_is_not_touched(toy):
