@@ -25,7 +25,7 @@ def papers(labels: Iterable[str]) -> dict[str, str]:
     from autostudent.distill.methods import find_method  # torch, which a page does not need otherwise
 
     found = {}
-    for name in sorted({name for label in labels for name in methods_in(label)} - {"none"}):
+    for name in behind(labels):
         try:
             method = find_method("method", name)
         except ConfigError:
@@ -42,8 +42,12 @@ def citations(labels: Iterable[str], known: Mapping[str, str] | None = None) -> 
         labels: of recipes.
         known: what `papers` found when the study began; methods are looked up only where one is missing.
     """
-    labels = list(labels)
-    ids = sorted({name for label in labels for name in methods_in(label)} - {"none"})
-    if known is None or not known.keys() >= set(ids):
-        known = papers(labels)
+    ids, known = behind(labels), known or {}
+    if missing := [name for name in ids if name not in known]:
+        known = {**papers(missing), **known}
     return list(dict.fromkeys(known[name] for name in ids if name in known))
+
+
+def behind(labels: Iterable[str]) -> list[str]:
+    """Ids of all methods behind the labels but plain training, sorted."""
+    return sorted({name for label in labels for name in methods_in(label)} - {"none"})

@@ -79,7 +79,7 @@ def test_papers_found_when_the_study_began_are_enough(monkeypatch: pytest.Monkey
 
 
 def test_a_method_missing_among_the_known_papers_is_looked_up() -> None:
-    assert citations(["takd", "dkd"], {"takd": "old words"}) == citations(["takd", "dkd"])
+    assert set(citations(["takd", "dkd"], {"takd": "old words"})) == {"old words", *citations(["kd", "dkd"])}
 
 
 def test_a_method_that_is_not_installed_cites_nothing() -> None:
