@@ -50,6 +50,15 @@ def test_cells_give_the_hypervolume_that_a_point_adds(points: np.ndarray, seed: 
     assert added == pytest.approx(expected)
 
 
+@pytest.mark.parametrize("enough", [1, 7, 20, 40])
+def test_ranks_stop_once_enough_are_ranked(enough: int) -> None:
+    points = np.random.default_rng(enough).integers(0, 6, (40, 3)).astype(float)
+    whole, part = ranks(points), ranks(points, enough)
+    level = int(np.sort(whole)[enough - 1])
+    assert (part[whole <= level] == whole[whole <= level]).all()
+    assert (part[whole > level] == level + 1).all()
+
+
 def test_ranks_peel_fronts_and_put_nan_last() -> None:
     points = np.array([[0, 3], [1, 1], [2, 2], [3, 3], [np.nan, 0], [1, 1]], dtype=float)
     assert ranks(points).tolist() == [0, 0, 1, 2, 3, 0]

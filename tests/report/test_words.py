@@ -1,7 +1,11 @@
 """Figures as people read them."""
 
+from types import SimpleNamespace
+
 import pytest
 
+from autostudent.distill.method import Paper
+from autostudent.distill.methods import METHODS
 from autostudent.report.cite import citations, papers
 from autostudent.report.tables import points
 from autostudent.report.words import count, duration, effort, percent, size, taught_by, times
@@ -80,6 +84,16 @@ def test_papers_found_when_the_study_began_are_enough(monkeypatch: pytest.Monkey
 
 def test_a_method_missing_among_the_known_papers_is_looked_up() -> None:
     assert set(citations(["takd", "dkd"], {"takd": "old words"})) == {"old words", *citations(["kd", "dkd"])}
+
+
+def test_a_method_from_a_plug_in_is_cited(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Mine(METHODS["kd"]):  # type: ignore[misc]
+        paper = Paper("My Loss", "Me", 2026)
+
+    point = SimpleNamespace(name="my-loss", value="mine:Mine", load=lambda: Mine)
+    monkeypatch.setattr("autostudent.distill.methods.entry_points", lambda group: [point])
+    assert papers(["ctkd(my-loss)"]).keys() == {"ctkd", "my-loss"}
+    assert citations(["my-loss"]) == ["Me (2026). My Loss."]
 
 
 def test_a_method_that_is_not_installed_cites_nothing() -> None:
