@@ -305,7 +305,7 @@ class Study:
         }
 
     def provenance(self, prepared: Preparation) -> dict[str, Any]:
-        """What was made for this study and what it cost, to be stored with it."""
+        """What was made for this study, what it cost, and what it rests on, to be stored with it."""
         return {
             "teachers": {name: teacher.key for name, teacher in prepared.teachers.items()},
             "objectives": [objective.to_json() for objective in prepared.objectives],

@@ -162,7 +162,7 @@ class StudentKernel(PositiveKernel):
             first2, inverse2 = distinct(x2)
             one = x1[first1]
             total = self.shared(one, one if x1 is x2 else x2[first2])
-            return self.across_rungs(spread(total, inverse1, inverse2), x1, x2)
+            return self.across_rungs(expanded(total, inverse1, inverse2), x1, x2)
         same_rung, same_family, same_trial = (x1[:, -3:] == x2[:, -3:]).unbind(dim=1)
         total = self._student(x1, x2, diag) + self.value("own") * same_trial
         total = total * self._rho ** (x1[:, -3] - x2[:, -3]).abs()
@@ -250,8 +250,8 @@ def distinct(x: Tensor) -> tuple[Tensor, Tensor]:
     return torch.from_numpy(first[order]), torch.from_numpy(np.argsort(order)[inverse])
 
 
-def spread(total: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
-    """``total[rows][:, columns]``; places (n,) as many as there are trials are all of them, in order."""
+def expanded(total: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
+    """``total[rows][:, columns]`` at places that `distinct` gave: as many as there are trials are all, in order."""
     if len(columns) != total.shape[1]:
         total = total.index_select(1, columns)
     return total.index_select(0, rows) if len(rows) != total.shape[0] else total

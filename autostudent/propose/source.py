@@ -76,4 +76,5 @@ class Source:
 
     def _predict(self, options: Sequence[Option]) -> np.ndarray:
         assert self._posterior is not None
-        return self._posterior.predict(self._encoder.rows(options, 0, [-1 - i for i in range(len(options))]))[0]
+        mean = self._posterior.mean(self._encoder.rows(options, 0, [-1 - i for i in range(len(options))]))
+        return np.round(mean, 9)  # beyond, bits depend on who else is asked about, and a resumed search asks others

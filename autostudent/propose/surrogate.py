@@ -20,7 +20,7 @@ from gpytorch.priors import NormalPrior
 from torch import Tensor
 
 from autostudent.propose.encoding import Layout
-from autostudent.propose.kernel import SPREAD, StudentKernel, distinct, spread
+from autostudent.propose.kernel import SPREAD, StudentKernel, distinct, expanded
 
 NOISE = 0.02  # variance, before anything is measured
 FEWEST = 4  # rows below which the priors' medians serve
@@ -155,7 +155,7 @@ class Posterior:
             first, self._trials = distinct(self._seen)
             self._shared = hyper.shared(self._seen[first].numpy())
             self._numbers = {number: place for place, number in enumerate(self._seen[first, -1].tolist())}
-            shared = spread(self._shared, self._trials, self._trials)
+            shared = expanded(self._shared, self._trials, self._trials)
             covariance = hyper.kernel.across_rungs(shared, self._seen, self._seen)
             self._factor = _cholesky(covariance, hyper.noise)
             # The leading block of a Cholesky factor is the factor of the leading block.

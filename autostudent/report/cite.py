@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 from autostudent.distill.labels import methods_in
-from autostudent.errors import ConfigError
 
 
 def citation(method: type) -> str:
@@ -20,18 +19,17 @@ def citation(method: type) -> str:
 def papers(labels: Iterable[str]) -> dict[str, str]:
     """Citations by method, sorted, of everything behind recipe labels such as ``takd`` or ``ctkd(kd)``.
 
-    Plain training cites nothing, nor does a method that is not installed here.
+    Plain training is left out. A method that is not installed here, or names no paper, has an empty text: a citation is
+    never worth a crash.
     """
     from autostudent.distill.methods import find_method  # torch, which a page does not need otherwise
 
     found = {}
     for name in behind(labels):
         try:
-            method = find_method("method", name)
-        except ConfigError:
-            continue
-        if hasattr(method, "paper"):
-            found[name] = citation(method)
+            found[name] = citation(find_method("method", name))
+        except Exception:  # whatever a plug-in raises when it is loaded
+            found[name] = ""
     return found
 
 
@@ -45,9 +43,9 @@ def citations(labels: Iterable[str], known: Mapping[str, str] | None = None) -> 
     ids, known = behind(labels), known or {}
     if missing := [name for name in ids if name not in known]:
         known = {**papers(missing), **known}
-    return list(dict.fromkeys(known[name] for name in ids if name in known))
+    return list(dict.fromkeys(known[name] for name in ids if known[name]))
 
 
 def behind(labels: Iterable[str]) -> list[str]:
-    """Ids of all methods behind the labels but plain training, sorted."""
-    return sorted({name for label in labels for name in methods_in(label)} - {"none"})
+    """Ids of all methods behind the labels but plain training, sorted; "unknown" stands for no label."""
+    return sorted({name for label in labels for name in methods_in(label)} - {"none", "unknown"})

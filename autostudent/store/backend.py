@@ -8,6 +8,7 @@ from collections.abc import Callable
 from functools import wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
+from urllib.parse import unquote
 
 from sqlalchemy.engine import Engine, create_engine, make_url
 from sqlalchemy.exc import SQLAlchemyError
@@ -40,9 +41,33 @@ class WalConnection(sqlite3.Connection):
 
 
 def shown(url: str) -> str:
-    """The URL without its password, fit for messages; a password that holds an @ ends at the last one."""
-    url = re.sub(r"(://[^:/@]*):.*@", r"\1:***@", url)
-    return re.sub(r"([?&]password=)[^&]*", r"\1***", url)
+    """The URL without its password, fit for messages."""
+    if store_file(url) is not None:
+        return url
+    before, password, after = around_password(url)
+    hidden = f"{before}***{after}" if password else url
+    return re.sub(r"(?i)([?&](?:[^=&]*(?:password|passwd|pwd)|odbc_connect)=)[^&]*", r"\1***", hidden)
+
+
+def around_password(url: str) -> tuple[str, str, str]:
+    """What stands before the password of a database server's URL, the password as it is written there, what follows.
+
+    A password that holds an @ ends at the last one before the query. Without a host, what stands for a port is one.
+    """
+    start = url.find("://") + len("://")
+    end = url.find("?", start) if "?" in url[start:] else len(url)
+    _, colon_before, last = url[start:end].rpartition(":")
+    if colon_before and not last.isdigit() and not {"@", "/", "]"} & set(last) and "@" in url[end:]:
+        end = len(url)  # the password holds the question mark
+    at = url.rfind("@", start, end)
+    if at >= 0:
+        colon = url.find(":", start, at)
+    else:
+        at = url.find("/", start, end) if "/" in url[start:end] else end
+        colon = url.rfind(":", start, at)
+        if colon >= 0 and (url[colon + 1 : at].isdigit() or "]" in url[colon:at]):  # a port, or an address of IPv6
+            colon = -1
+    return (url, "", "") if colon < 0 else (url[: colon + 1], url[colon + 1 : at], url[at:])
 
 
 def file_of(url: str) -> Path | None:
@@ -148,9 +173,11 @@ def cut_torn_line(file: Path) -> None:
 def cannot_open(url: str, error: Exception) -> StoreError:
     """One line that says why, whoever's exception it was."""
     why = reason(error).replace(url, shown(url))
-    user, _, rest = url.partition("://")[2].rpartition("@")[0].partition("@")
-    if ":" in user and rest:  # to the database's driver this end of the password is part of the host
-        why = f"{why.replace(f'{rest}@', '***@')} (an @ in a password is written %40)"
+    password = "" if store_file(url) is not None else around_password(url)[1]
+    if "@" in password:  # to the database's driver its end is part of the host, and stands in what it says
+        why = "an @ in a password is written %40"
+    elif password:
+        why = why.replace(password, "***").replace(unquote(password), "***")
     return StoreError(f"store {shown(url)} cannot be opened: {why}")
 
 

@@ -33,6 +33,19 @@ def encoded(rows: int, seed: int, rungs: tuple[int, ...] = (9,)) -> tuple[Layout
     return encoder.layout, x
 
 
+def test_a_row_is_the_same_bits_whoever_is_encoded_beside_it() -> None:
+    """A resumed search asks for other rows at once than the search it goes on with."""
+    problem = landscape_problem(rungs=(9,), seed=4)
+    catalogue = Catalogue(problem, generator)
+    options = catalogue.fresh(0, 120)
+    whole = Encoder(problem, catalogue).rows(options, 0, range(120))
+    for size in (1, 7):
+        apart = Encoder(problem, catalogue)
+        parts = [apart.rows(options[i : i + size], 0, range(i, min(i + size, 120))) for i in range(0, 120, size)]
+        assert (np.vstack(parts) == whole).all()
+    assert len(np.unique(whole[:, :-1], axis=0)) > 60
+
+
 @given(st.integers(0, 1000), st.sampled_from([(9,), (1, 3, 9)]))
 @settings(max_examples=15, deadline=None)
 def test_kernel_is_positive_semidefinite(seed: int, rungs: tuple[int, ...]) -> None:

@@ -1,5 +1,6 @@
 """Figures as people read them."""
 
+import importlib
 from types import SimpleNamespace
 
 import pytest
@@ -95,8 +96,14 @@ def test_a_method_from_a_plug_in_is_cited(monkeypatch: pytest.MonkeyPatch) -> No
     assert papers(["ctkd(my-loss)"]).keys() == {"ctkd", "my-loss"}
     assert citations(["my-loss"]) == ["Me (2026). My Loss."]
 
+    Mine.paper = "my paper"  # type: ignore[assignment]
+    assert citations(["my-loss", "dkd"]) == citations(["dkd"])
+    point.load = lambda: importlib.import_module("no_such_module")
+    assert citations(["my-loss", "dkd"]) == citations(["dkd"])
+
 
 def test_a_method_that_is_not_installed_cites_nothing() -> None:
-    assert papers(["my-loss"]) == {}
+    assert papers(["my-loss"]) == {"my-loss": ""}
+    assert citations(["unknown"]) == []
     assert citations(["ctkd(my-loss)"]) == citations(["ctkd"])
     assert citations(["my-loss"], {"my-loss": "Mine (2026)."}) == ["Mine (2026)."]

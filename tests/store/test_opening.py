@@ -69,24 +69,61 @@ def test_reading_what_is_not_there(toy, tmp_path):
         Store.read(toy.url)
 
 
-def test_passwords_are_hidden_and_files_found():
-    for password in ("pa%20ss", "pa/ss", "pa:ss", "pa@ss", "pa@s@s"):
-        assert shown(f"mysql://me:{password}@host/db") == "mysql://me:***@host/db"
-    assert shown("mysql://host/db?user=me&password=pa@ss&ssl=1") == "mysql://host/db?user=me&password=***&ssl=1"
-    assert shown("sqlite:////tmp/a:b@c/study.db") == "sqlite:////tmp/a:b@c/study.db"
+@pytest.mark.parametrize(
+    "password", ["pa%20ss", "pa/ss", "pa:ss", "pa@ss", "pa@s@s", "pa@ss/x", "pa@s:s", "pa?ss", "pa\nss", "123"]
+)
+@pytest.mark.parametrize("user", ["me", "me@corp", ""])
+def test_passwords_are_hidden(user, password):
+    for rest in ("host/db", "host:3306/db?ssl=1", "[::1]:3306/db", "host/db?ssl_ca=/a@b.pem"):
+        if "?" not in password or "?" not in rest:
+            assert shown(f"mysql://{user}:{password}@{rest}") == f"mysql://{user}:***@{rest}"
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "mysql://host/db",
+        "mysql://host:3306/db",
+        "mysql://me@host:3306/db?charset=utf8",
+        "mysql://[::1]:3306",
+        "mysql://[::1]/db",
+        "sqlite:////tmp/a:b@c/study.db",
+        "sqlite:////tmp/a:b@c@d/study.db",
+        "journal:///runs/study.log",
+        "study.db",
+    ],
+)
+def test_a_url_without_a_password_is_shown_as_it_is(url):
+    assert shown(url) == url
+    assert "%40" not in str(cannot_open(url, ValueError("refused")))
+
+
+def test_passwords_in_queries_are_hidden():
+    for key in ("password", "passwd", "sslpassword", "PASSWORD", "odbc_connect"):
+        assert shown(f"mysql://host/db?user=me&{key}=pa@ss&ssl=1") == f"mysql://host/db?user=me&{key}=***&ssl=1"
+
+
+def test_files_are_found():
     assert str(file_of("sqlite:///runs/a.db")) == "runs/a.db"
     assert str(file_of("sqlite+pysqlite:////tmp/a.db?timeout=3")) == "/tmp/a.db"
     assert str(file_of("journal:////tmp/a.log")) == "/tmp/a.log"
     assert file_of("mysql+pymysql://host/db") is None
 
 
-def test_the_end_of_a_password_that_a_database_takes_for_its_host_is_hidden():
-    told = str(cannot_open("postgresql://me:pa@ss@host/db", ValueError("could not translate host name 'ss@host'")))
-    assert told == (
-        "store postgresql://me:***@host/db cannot be opened: could not translate host name '***@host'"
-        " (an @ in a password is written %40)"
-    )
-    assert "%40" not in str(cannot_open("postgresql://me:pass@host/db", ValueError("refused")))
+@pytest.mark.parametrize(
+    ("url", "said", "told"),
+    [
+        ("postgresql://me:pa@ss@host/db", "no host 'ss@host'", "an @ in a password is written %40"),
+        ("postgresql://me:pa@s:sec@host/db", "no number 'sec@host'", "an @ in a password is written %40"),
+        ("postgresql://me:sec/ret@host/db", "no user me with sec/ret", "no user me with ***"),
+        ("postgresql://me:sec%21@host/db", "no user me with sec!", "no user me with ***"),
+        ("postgresql://me:secret", "no number 'secret'", "no number '***'"),
+        ("postgresql://me:secret@host/db", "refused", "refused"),
+    ],
+)
+def test_what_a_database_says_of_a_password_is_hidden(url, said, told):
+    assert str(cannot_open(url, ValueError(said))) == f"store {shown(url)} cannot be opened: {told}"
+    assert "sec" not in shown(url)
 
 
 def test_a_foreign_study_of_that_name_is_not_touched(toy):
