@@ -31,7 +31,7 @@ def test_a_command_of_the_readme_parses(line: str) -> None:
 
 
 def test_files_named_in_the_readme_exist() -> None:
-    for name in re.findall(r"(?:studies|docs)/\w+\.\w+|\w+\.md", README):
+    for name in re.findall(r"(?:studies|docs|benchmarks/results)/\w+\.\w+|\w+\.md", README):
         assert (ROOT / name).is_file(), name
 
 
