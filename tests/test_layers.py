@@ -15,7 +15,7 @@ import autostudent
 ROOT = Path(autostudent.__file__).parent
 
 LAYERS = {
-    "errors": 0, "records": 0,
+    "errors": 0, "heap": 0, "records": 0,
     "assets": 1, "settings": 1, "space": 1, "front": 1,
     "propose": 2, "build": 2, "data": 2, "problem": 2,
     "distill": 3, "measure": 3,

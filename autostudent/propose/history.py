@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -69,7 +70,7 @@ class History:
     def level(self, epoch: int) -> int:
         """Index of the rung that ends at ``epoch`` or first after it."""
         rungs = self.problem.rungs
-        return min(sum(rung < epoch for rung in rungs), len(rungs) - 1)
+        return min(bisect_left(rungs, epoch), len(rungs) - 1)
 
     def loss(self, trial: Trial) -> float:
         """The last valid measured value, minimised; NaN where there is none."""
@@ -89,8 +90,11 @@ class History:
     def costs(self, trial: Trial) -> list[float]:
         """The other objectives, minimised, in their order; all exact but for unusual problems."""
         values = trial.values
-        others = (o for o in self.problem.objectives if o is not self.problem.measured)
-        return [minimised(o, values.get(o.name, math.nan)) for o in others]
+        return [minimised(o, values.get(o.name, math.nan)) for o in self._others]
+
+    @cached_property
+    def _others(self) -> tuple[Objective, ...]:
+        return tuple(o for o in self.problem.objectives if o is not self.problem.measured)
 
     def points(self, trials: Sequence[Trial]) -> np.ndarray:
         """(n, m) minimised objectives, the measured one first."""

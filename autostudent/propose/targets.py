@@ -144,7 +144,9 @@ def _align(z: np.ndarray, final: np.ndarray, families: Sequence[tuple[Any, ...]]
     paired = np.isfinite(final)
     gaps = final[paired] - z[paired]
     common = gaps.sum() / RESIDUAL**2 / (paired.sum() / RESIDUAL**2 + 1 / 2.0**2)
-    members = {family: np.array([other == family for other in families]) for family in dict.fromkeys(families)}
+    codes = {family: code for code, family in enumerate(dict.fromkeys(families))}
+    coded = np.array([codes[family] for family in families])
+    members = {family: coded == code for family, code in codes.items()}
     known = [mask for mask in members.values() if (mask & paired).any()]
     level = (
         np.mean([z[mask].mean() + np.nanmean(final[mask] - z[mask]) for mask in known]) if known else z.mean() + common

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable
 from typing import Any, Protocol, Self, TypeVar
 
 from autostudent.errors import is_out_of_memory
+from autostudent.heap import give_back
 from autostudent.records import Cause, Failure, Result, Segment
 
 T = TypeVar("T")
@@ -114,13 +115,18 @@ class Runner(ABC):
 
 
 def guarded(make: Callable[[], Worker], segment: Segment) -> Result:
-    """The worker's result; an exception that escapes from it becomes a failed result with its traceback."""
+    """The worker's result; an exception that escapes from it becomes a failed result with its traceback.
+
+    What the segment freed goes back to the operating system.
+    """
     try:
         return make().run(segment)
     except Exception as error:
         cause = Cause.OUT_OF_MEMORY if is_out_of_memory(error) else Cause.BUG
         message = f"{type(error).__name__}: {error}"
         return failed(segment, cause, message, traceback.format_exc())
+    finally:
+        give_back()
 
 
 def failed(segment: Segment, cause: Cause, message: str, trace: str = "") -> Result:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from autostudent.assets import Assets
 from autostudent.errors import StoreError
+from autostudent.heap import uncollected
 from autostudent.records import Failure, Objective, Result, Trial, TrialState
 from autostudent.store import record
 from autostudent.store.attributes import plain
@@ -37,6 +38,7 @@ class Trials:
         self._rows: dict[int, int] = {}
         self.loaded = False
 
+    @uncollected()
     def load(self) -> None:
         """Reads every trial in one query."""
         self._stored, self._strangers = {}, []

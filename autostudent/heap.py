@@ -1,0 +1,45 @@
+"""What a process keeps of its memory, and the time spent looking for what it could let go."""
+
+from __future__ import annotations
+
+import ctypes
+import gc
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import cache
+
+
+@contextmanager
+def uncollected() -> Iterator[None]:
+    """No search for unreachable cycles meanwhile, in any thread; also a decorator.
+
+    Each search walks every object that lives, and the more objects are made the more searches follow: of the
+    processor time that reading ten thousand students takes they were a quarter, of a proposal a sixth. Objects
+    without cycles are freed as ever.
+    """
+    running = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if running:
+            gc.enable()
+
+
+def give_back() -> None:
+    """Returns freed memory to the operating system.
+
+    glibc keeps what was freed between pieces that are still in use, and every student needs pieces of other sizes.
+    """
+    if (trim := _malloc_trim()) is not None:
+        trim(0)
+
+
+@cache
+def _malloc_trim() -> Callable[[int], int] | None:
+    """None where the C library has no such function: macOS, Windows, musl."""
+    try:
+        found: Callable[[int], int] = ctypes.CDLL(None).malloc_trim
+    except (AttributeError, OSError, TypeError):
+        return None
+    return found
