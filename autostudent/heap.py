@@ -11,15 +11,14 @@ from functools import cache
 
 @contextmanager
 def uncollected() -> Iterator[None]:
-    """No search for unreachable cycles meanwhile, in any thread; also a decorator.
+    """No search for unreachable cycles meanwhile; also a decorator. The first of several threads to leave ends it.
 
-    Each search walks every object that lives, and the more objects are made the more searches follow: of the
-    processor time that reading ten thousand students takes they were a quarter, of a proposal a sixth. Objects
-    without cycles are freed as ever.
+    A full search walks every object that lives, and the more objects are made the more searches follow
+    (`benchmarks/results/store_scale.md` has the seconds). Objects without cycles are freed as ever.
     """
     running = gc.isenabled()
-    gc.disable()
     try:
+        gc.disable()
         yield
     finally:
         if running:
@@ -39,7 +38,9 @@ def give_back() -> None:
 def _malloc_trim() -> Callable[[int], int] | None:
     """None where the C library has no such function: macOS, Windows, musl."""
     try:
-        found: Callable[[int], int] = ctypes.CDLL(None).malloc_trim
+        found = ctypes.CDLL(None).malloc_trim
     except (AttributeError, OSError, TypeError):
         return None
-    return found
+    found.argtypes, found.restype = [ctypes.c_size_t], ctypes.c_int
+    trim: Callable[[int], int] = found
+    return trim

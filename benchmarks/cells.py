@@ -14,7 +14,7 @@ Edge = tuple[int, int]
 
 
 class Cell:
-    """What a model may know of a cell's graph: a short summary, as `autostudent.space.features` makes of a student.
+    """What a model may know of a cell's graph: a short summary, made for the purpose of `autostudent.space.features`.
 
     Args:
         variables: one of the form ``eI_J`` for the edge from node I to node J, I below J; node 0 is the input, the
@@ -28,6 +28,8 @@ class Cell:
         if wrong := [name for name, match in matches.items() if match is None]:
             raise SystemExit(f"--cell: {wrong} are no edges; variables are e0_1, e0_2, e1_2 and so on")
         self._edges = {name: (int(match[1]), int(match[2])) for name, match in matches.items() if match}
+        if wrong := [name for name, (start, end) in self._edges.items() if start >= end]:
+            raise SystemExit(f"--cell: {wrong} lead backwards; an edge goes from a node to one of a higher number")
         self._last = max(end for _, end in self._edges.values())
         self._operations = dict(operations)
         self._kinds = sorted(set(operations.values()) - {NONE, SKIP})
@@ -35,8 +37,8 @@ class Cell:
     def features(self, config: Mapping[str, object]) -> tuple[float, ...]:
         """A fixed number of finite values; only what lies on a way from input to output counts.
 
-        The number of ways and their share of the edges; of mixing operations how many there are, and the most and the
-        mean on a way, and whether a way has none, as a residual connection; of every kind of operation the most on a
+        The number of ways and their share of the edges; of mixing operations how many there are, the most and the mean
+        on a way, and whether a way has none, such as a residual connection; of every kind of operation the most on a
         way and its share.
         """
         ways = self._ways({edge: self._operations[str(config[name])] for name, edge in self._edges.items()})

@@ -8,8 +8,9 @@ maximum); the hypervolume is divided by that of the table's true front. A low-fi
 full one and a promotion pays the full price. An error column that rises with the first cost is an accuracy, and is
 turned into an error.
 
-``bayes:graph`` is told features of each network's graph, as a search of students is. For that ``--cell`` says what the
-choices, sorted, stand for: ``none``, ``skip`` or an operation; those that mix channels are named ``conv...``.
+``bayes:graph`` is told features of each network's graph (`cells.Cell`); a search of students has such features too, if
+others. For that ``--cell`` says what the choices, sorted, stand for: ``none``, ``skip`` or an operation; those that mix
+channels are named ``conv...``. The other optimisers have no place for them: with ``bayes`` they compete on even terms.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from pathlib import Path
 
 import numpy as np
 from machine import facts
-from peers import PEERS, run_peer
+from peers import PEERS, missing, run_peer
 from table import Run, Table, read_table
 
 from autostudent.propose import make
@@ -106,7 +107,7 @@ def show(summary: dict[str, object]) -> str:
     return f"| {summary['name']} | {summary['seeds']} | {cells} | {seconds} |"
 
 
-def main() -> None:
+def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--table", required=True, help="parquet or csv, one row a network")
     parser.add_argument("--variables", required=True, help="columns that define a network, comma separated")
@@ -122,15 +123,21 @@ def main() -> None:
     )
     parser.add_argument("--only", help=f"comma separated, from {', '.join((*OURS, *PEERS))}")
     parser.add_argument("--json", type=Path, help="also write all figures to this file")
-    options = parser.parse_args()
+    options = parser.parse_args(arguments)
     table = read_table(options)
     names = options.only.split(",") if options.only else list(USUAL)
     if unknown := [name for name in names if name not in (*OURS, *PEERS)]:
         raise SystemExit(f"--only {','.join(unknown)}: not among {', '.join((*OURS, *PEERS))}")
-    if not options.low_fidelity:
-        names = [name for name in names if "low-fidelity" not in name]
-    if not options.cell:
-        names = [name for name in names if "graph" not in name]
+    if packages := missing(names):
+        raise SystemExit(f"--only {options.only}: pip install {' '.join(packages)}")
+    for variant, needed, given in (
+        ("low-fidelity", "--low-fidelity", options.low_fidelity),
+        ("graph", "--cell", options.cell),
+    ):
+        needing = [name for name in names if variant in name.split(":")]
+        if needing and options.only and not given:
+            raise SystemExit(f"--only {','.join(needing)}: needs {needed}")
+        names = [name for name in names if given or name not in needing]
     budgets = [budget for budget in BUDGETS if budget <= options.trials]
     print("| optimiser | seeds | " + " | ".join(f"at {b}" for b in budgets) + " | s mean | s max |")
     print("|---" * (len(budgets) + 4) + "|")
@@ -138,9 +145,9 @@ def main() -> None:
     for summary in compare(table, names, options):
         summaries.append(summary)
         print(show(summary), flush=True)
-    if options.json:
-        document = {"options": {k: str(v) for k, v in vars(options).items()}, **facts(), "results": summaries}
-        options.json.write_text(json.dumps(document, indent=1))
+        if options.json:
+            document = {"options": {k: str(v) for k, v in vars(options).items()}, **facts(), "results": summaries}
+            options.json.write_text(json.dumps(document, indent=1))
 
 
 if __name__ == "__main__":

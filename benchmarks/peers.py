@@ -1,10 +1,12 @@
-"""Optimisers of other projects on a table, as a user would run them; each with ten random or quasi-random first trials.
+"""Optimisers of other projects on a table: ten first trials (NSGA-II: a population of twenty), and else their defaults.
 
-Optuna and BoTorch come with the project. SMAC does not: ``pip install smac``.
+SMAC's forest is fitted before every answer, not every eighth. BoTorch is told the reference, as ours is; the others do
+not ask for one. Optuna and BoTorch come with the project. SMAC does not: ``pip install smac`` (2.4.1 was used).
 """
 
 from __future__ import annotations
 
+import importlib.util
 import logging
 import tempfile
 import time
@@ -32,11 +34,16 @@ def run_peer(table: Table, name: str, seed: int, trials: int) -> Run:
     return run
 
 
+def missing(names: Sequence[str]) -> list[str]:
+    """Packages that these peers need and this environment lacks."""
+    return ["smac"] if "smac:parego" in names and importlib.util.find_spec("smac") is None else []
+
+
 Ask = Callable[[], Mapping[str, str]]
 Tell = Callable[[Sequence[float]], None]
 
 
-def optuna(sampler: str, table: Table, seed: int) -> tuple[Ask, Tell]:
+def optuna_sampler(sampler: str, table: Table, seed: int) -> tuple[Ask, Tell]:
     """One of Optuna's samplers."""
     import optuna
 
@@ -60,7 +67,7 @@ def optuna(sampler: str, table: Table, seed: int) -> tuple[Ask, Tell]:
     return ask, tell
 
 
-def smac(table: Table, seed: int, trials: int) -> tuple[Ask, Tell]:
+def smac_parego(table: Table, seed: int, trials: int) -> tuple[Ask, Tell]:
     """SMAC's random forest with ParEGO, fitted anew before every answer."""
     from ConfigSpace import ConfigurationSpace
     from smac import HyperparameterOptimizationFacade as Facade
@@ -81,7 +88,7 @@ def smac(table: Table, seed: int, trials: int) -> tuple[Ask, Tell]:
         facade = Facade(
             scenario,
             lambda config, seed=0: None,
-            initial_design=Facade.get_initial_design(scenario, n_configs=FIRST),
+            initial_design=Facade.get_initial_design(scenario, n_configs=FIRST, max_ratio=1.0),
             config_selector=Facade.get_config_selector(scenario, retrain_after=1),
             multi_objective_algorithm=ParEGO(scenario),
             logging_level=logging.ERROR,
@@ -99,15 +106,17 @@ def smac(table: Table, seed: int, trials: int) -> tuple[Ask, Tell]:
     return ask, tell
 
 
-def botorch(table: Table, seed: int, trials: int) -> tuple[Ask, Tell]:
+def botorch_qlognehvi(table: Table, seed: int, trials: int) -> tuple[Ask, Tell]:
     """BoTorch's qLogNEHVI: a mixed GP for each objective, local search over the choices. It is told the reference."""
     import torch
     from botorch.acquisition.multi_objective.logei import qLogNoisyExpectedHypervolumeImprovement
+    from botorch.exceptions import InputDataWarning
     from botorch.fit import fit_gpytorch_mll
     from botorch.models import MixedSingleTaskGP, ModelListGP
     from botorch.optim.optimize import optimize_acqf_discrete_local_search
     from botorch.sampling import SobolQMCNormalSampler
     from gpytorch.mlls import SumMarginalLogLikelihood
+    from gpytorch.utils.warnings import NumericalWarning
 
     rng = np.random.default_rng(seed)
     names = table.space.names
@@ -129,10 +138,10 @@ def botorch(table: Table, seed: int, trials: int) -> tuple[Ask, Tell]:
         torch.manual_seed(seed * 1000 + len(seen))
         x = torch.tensor(places, dtype=torch.float64)
         y = -torch.tensor(np.array(seen), dtype=torch.float64)
-        centre, spread = y.mean(dim=0), y.std(dim=0)
+        centre, spread = y.mean(dim=0), y.std(dim=0).clamp_min(1e-12)
         scaled = (y - centre) / spread
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
+            warnings.simplefilter("ignore", (InputDataWarning, NumericalWarning))
             columns = list(range(len(names)))
             model = ModelListGP(*(MixedSingleTaskGP(x, scaled[:, [i]], columns) for i in range(scaled.shape[1])))
             fit_gpytorch_mll(SumMarginalLogLikelihood(model.likelihood, model))
@@ -140,22 +149,20 @@ def botorch(table: Table, seed: int, trials: int) -> tuple[Ask, Tell]:
                 model,
                 ((-torch.from_numpy(table.reference) - centre) / spread).tolist(),
                 x,
-                sampler=SobolQMCNormalSampler(torch.Size([64]), seed=len(seen)),
+                sampler=SobolQMCNormalSampler(torch.Size([128]), seed=len(seen)),
                 prune_baseline=True,
             )
-            found, _ = optimize_acqf_discrete_local_search(
-                value, choices, q=1, num_restarts=8, raw_samples=256, X_avoid=x
-            )
+            found, _ = optimize_acqf_discrete_local_search(value, choices, q=1, X_avoid=x)
         return [float(place) for place in found[0]]
 
     return ask, tell
 
 
 PEERS: dict[str, Callable[[Table, int, int], tuple[Ask, Tell]]] = {
-    "optuna:tpe": lambda table, seed, trials: optuna("tpe", table, seed),
-    "optuna:nsga2": lambda table, seed, trials: optuna("nsga2", table, seed),
-    "optuna:gp": lambda table, seed, trials: optuna("gp", table, seed),
-    "optuna:random": lambda table, seed, trials: optuna("random", table, seed),
-    "smac:parego": smac,
-    "botorch:qlognehvi": botorch,
+    "optuna:tpe": lambda table, seed, trials: optuna_sampler("tpe", table, seed),
+    "optuna:nsga2": lambda table, seed, trials: optuna_sampler("nsga2", table, seed),
+    "optuna:gp": lambda table, seed, trials: optuna_sampler("gp", table, seed),
+    "optuna:random": lambda table, seed, trials: optuna_sampler("random", table, seed),
+    "smac:parego": smac_parego,
+    "botorch:qlognehvi": botorch_qlognehvi,
 }

@@ -9,7 +9,6 @@ from dataclasses import replace
 
 import numpy as np
 
-from autostudent.heap import uncollected
 from autostudent.propose.catalogue import Catalogue
 from autostudent.records import Problem, Proposal, Trial, TrialState, canonical_json
 
@@ -30,7 +29,6 @@ class Proposer(ABC):
     def __init__(self) -> None:
         self._catalogue: Catalogue | None = None
 
-    @uncollected()
     def ask(self, problem: Problem, trials: Sequence[Trial], n: int = 1) -> list[Proposal]:
         """Up to ``n`` proposals; equals ``n`` calls for one, with the earlier answers pending.
 

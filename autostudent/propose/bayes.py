@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from autostudent.front import nondominated
+from autostudent.heap import uncollected
 from autostudent.propose import rungs
 from autostudent.propose.base import Proposer
 from autostudent.propose.catalogue import Catalogue, Option
@@ -63,6 +64,7 @@ class Bayes(Proposer):
         self._fits = FitCache()
         self._encoder: Encoder | None = None
 
+    @uncollected()
     def propose(self, problem: Problem, trials: Sequence[Trial]) -> Proposal | None:
         history = History.of(problem, trials)
         catalogue = self.catalogue(problem)

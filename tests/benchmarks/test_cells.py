@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
+
 from cells import Cell
 
 NAMES = ["e0_1", "e0_2", "e1_2", "e0_3", "e1_3", "e2_3"]
@@ -53,7 +54,7 @@ def test_what_lies_on_no_way_to_the_output_does_not_count() -> None:
 
 def test_all_cells_have_finite_features_of_one_length() -> None:
     lengths = set()
-    for choices in itertools.product("014", repeat=6):
+    for choices in itertools.product("01234", repeat=6):
         found = CELL.features(dict(zip(NAMES, choices, strict=True)))
         assert all(math.isfinite(value) for value in found)
         lengths.add(len(found))
@@ -63,3 +64,6 @@ def test_all_cells_have_finite_features_of_one_length() -> None:
 def test_other_variables_are_refused() -> None:
     with pytest.raises(SystemExit, match=r"\['width'\] are no edges"):
         Cell(["e0_1", "width"], OPERATIONS)
+    for backwards in ("e1_1", "e2_1"):
+        with pytest.raises(SystemExit, match="lead backwards"):
+            Cell(["e0_1", backwards], OPERATIONS)

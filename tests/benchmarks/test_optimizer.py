@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import itertools
 import json
 import subprocess
@@ -11,6 +12,14 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+
+sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
+
+import optimizer
+from peers import missing, run_peer
+from table import Table, read_table
+
+from autostudent.records import Candidate
 
 SCRIPT = Path(__file__).parents[2] / "benchmarks" / "optimizer.py"
 
@@ -41,50 +50,57 @@ def test_side_by_side_on_a_small_table(tmp_path: Path) -> None:
     assert results["bayes"]["mean"][-1] > results["random"]["mean"][-1]
 
 
-def test_unknown_columns_are_named(tmp_path: Path) -> None:
-    write_table(tmp_path / "table.csv")
-    command = [sys.executable, str(SCRIPT), "--table", str(tmp_path / "table.csv"), "--variables", "a,z"]
-    run = subprocess.run(
-        [*command, "--error", "accuracy", "--costs", "cost"], capture_output=True, text=True, check=False
-    )
-    assert run.returncode == 1
-    assert "no column ['z']" in run.stderr
-
-
-def refusal(tmp_path: Path, *more: str) -> str:
+def refusal(tmp_path: Path, *more: str, variables: str = "a,b,c,d") -> str:
     """What a call with these options on top says when it refuses."""
     write_table(tmp_path / "table.csv")
-    command = [sys.executable, str(SCRIPT), "--table", str(tmp_path / "table.csv"), "--variables", "a,b,c,d"]
-    run = subprocess.run(
-        [*command, "--error", "accuracy", "--costs", "cost", *more], capture_output=True, text=True, check=False
-    )
-    assert run.returncode == 1
-    assert "Traceback" not in run.stderr
-    return run.stderr
+    usual = ["--table", str(tmp_path / "table.csv"), "--variables", variables, "--error", "accuracy", "--costs", "cost"]
+    with pytest.raises(SystemExit) as refused:
+        optimizer.main([*usual, *more])
+    return str(refused.value)
 
 
-def test_unknown_optimisers_and_cells_are_refused(tmp_path: Path) -> None:
+def test_what_cannot_be_used_is_named(tmp_path: Path) -> None:
+    assert "no column ['z']" in refusal(tmp_path, variables="a,z")
     assert "--only baies: not among random" in refusal(tmp_path, "--only", "baies")
     assert "one operation for each of the choices 0, 1, 2, 3" in refusal(tmp_path, "--cell", "none,skip")
     assert "are no edges" in refusal(tmp_path, "--cell", "none,skip,pool,conv")
+    assert "--only bayes:graph: needs --cell" in refusal(tmp_path, "--only", "random,bayes:graph")
+    assert "needs --low-fidelity" in refusal(tmp_path, "--only", "bayes:low-fidelity")
 
 
-@pytest.mark.slow
-def test_a_table_of_cells_and_a_peer(tmp_path: Path) -> None:
+def read(tmp_path: Path) -> Table:
+    """The table with edges for variables."""
     write_table(tmp_path / "table.csv")
     frame = pd.read_csv(tmp_path / "table.csv").rename(columns={"a": "e0_1", "b": "e0_2", "c": "e1_2", "d": "e0_3"})
     frame.to_csv(tmp_path / "table.csv", index=False)
-    command = [
-        sys.executable,
-        str(SCRIPT),
-        "--table",
-        str(tmp_path / "table.csv"),
-        "--variables",
-        "e0_1,e0_2,e1_2,e0_3",
-    ]
-    command += ["--error", "accuracy", "--costs", "cost", "--cell", "none,skip,pool,conv", "--trials", "13"]
-    command += ["--seeds", "1", "--only", "bayes:graph,botorch:qlognehvi", "--json", str(tmp_path / "out.json")]
-    subprocess.run(command, check=True, capture_output=True)
-    results = json.loads((tmp_path / "out.json").read_text())["results"]
-    assert [entry["name"] for entry in results] == ["bayes:graph", "botorch:qlognehvi"]
-    assert all(0 < value <= 1 + 1e-9 for entry in results for curve in entry["curves"] for value in curve)
+    options = {"table": str(tmp_path / "table.csv"), "variables": "e0_1,e0_2,e1_2,e0_3", "error": "accuracy"}
+    options |= {"costs": "cost", "cell": "none,skip,pool,conv", "low_fidelity": None, "low_cost": 0.06}
+    return read_table(argparse.Namespace(**options))
+
+
+def test_the_model_is_told_the_graph_where_asked(tmp_path: Path) -> None:
+    table = read(tmp_path)
+    candidate = Candidate({"e0_1": "3", "e0_2": "1", "e1_2": "0", "e0_3": "3"}, 0)
+    assert table.cell is not None
+    assert table.problem(0, 9, graph=True).describe(candidate).features == table.cell.features(candidate.config)
+    assert table.problem(0, 9).describe(candidate).features == ()
+    assert table.problem(0, 9, known_costs=False).describe(candidate).costs == {}
+
+
+def test_one_of_optunas_samplers_is_asked_and_told(tmp_path: Path) -> None:
+    table = read(tmp_path)
+    run = run_peer(table, "optuna:tpe", 0, 12)
+    assert run.points == run_peer(table, "optuna:tpe", 0, 12).points
+    assert len(set(run.points)) > 6
+    assert 0 < run.curve(table, [12])[0] <= 1
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["botorch:qlognehvi", "smac:parego"])
+def test_models_of_peers_learn_from_what_they_are_told(tmp_path: Path, name: str) -> None:
+    if missing([name]):
+        pytest.skip("SMAC is not installed")
+    table = read(tmp_path)
+    (found,) = run_peer(table, name, 0, 18).curve(table, [18])
+    drawn = [run_peer(table, "optuna:random", seed, 18).curve(table, [18])[0] for seed in range(5)]
+    assert found > np.mean(drawn)
