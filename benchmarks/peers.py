@@ -152,7 +152,9 @@ def botorch_qlognehvi(table: Table, seed: int, trials: int) -> tuple[Ask, Tell]:
                 sampler=SobolQMCNormalSampler(torch.Size([128]), seed=len(seen)),
                 prune_baseline=True,
             )
-            found, _ = optimize_acqf_discrete_local_search(value, choices, q=1, X_avoid=x)
+            found, _ = optimize_acqf_discrete_local_search(
+                value, choices, q=1, raw_samples=min(4096, len(table.rows)), X_avoid=x
+            )
         return [float(place) for place in found[0]]
 
     return ask, tell

@@ -101,6 +101,6 @@ def test_models_of_peers_learn_from_what_they_are_told(tmp_path: Path, name: str
     if missing([name]):
         pytest.skip("SMAC is not installed")
     table = read(tmp_path)
-    (found,) = run_peer(table, name, 0, 18).curve(table, [18])
-    drawn = [run_peer(table, "optuna:random", seed, 18).curve(table, [18])[0] for seed in range(5)]
+    (found,) = run_peer(table, name, 0, 20).curve(table, [20])
+    drawn = [run_peer(table, "optuna:random", seed, 20).curve(table, [20])[0] for seed in range(5)]
     assert found > np.mean(drawn)
