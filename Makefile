@@ -17,7 +17,8 @@ test: $(STAMP)
 	$(RUN)/ruff format --check .
 	$(RUN)/ruff check .
 	$(RUN)/mypy
-	OMP_NUM_THREADS=1 $(RUN)/pytest -m "not gpu"
+	OMP_NUM_THREADS=1 $(RUN)/pytest -m "not gpu and not alone" --numprocesses logical --maxprocesses 8 --dist loadscope
+	OMP_NUM_THREADS=1 $(RUN)/pytest -m "alone and not gpu"
 
 install: $(STAMP)
 

@@ -14,6 +14,8 @@ import optuna
 import psutil
 import pytest
 
+pytestmark = pytest.mark.alone
+
 STUDY = """
 study: crashes
 data: {name: digits, limit: 400}

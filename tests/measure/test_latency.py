@@ -19,6 +19,8 @@ from autostudent.measure import latency
 from autostudent.measure.latency import alone, latency_of, measure_latency, sharing
 from autostudent.space.graph import Architecture, InputShape, Node
 
+pytestmark = pytest.mark.alone
+
 FOLDER = latency._folder  # as it is outside of tests
 
 

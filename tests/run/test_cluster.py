@@ -17,6 +17,8 @@ import pytest
 from autostudent.errors import AutostudentError, ConfigError
 from autostudent.run.cluster import check_places, connection, jobs, logs, stop, submission_id, submit
 
+pytestmark = pytest.mark.alone
+
 STUDY = {"study": "digits demo", "data": {"name": "digits"}, "store": "sqlite:////shared/study.db"}
 
 

@@ -17,7 +17,7 @@ from autostudent.records import Candidate, Cause, Result, Segment
 from autostudent.run.base import Worker
 from autostudent.run.inline import InlineRunner
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.alone]
 
 ray_tune = pytest.importorskip("autostudent.run.ray_tune")
 RayRunner = ray_tune.RayRunner

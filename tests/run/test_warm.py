@@ -17,7 +17,7 @@ import pytest
 from autostudent.errors import ConfigError
 from autostudent.records import Candidate, Result, Segment
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.alone]
 
 ray_tune = pytest.importorskip("autostudent.run.ray_tune")
 RayRunner = ray_tune.RayRunner
