@@ -45,9 +45,10 @@ class Pace:
         self.done = max(self.done, event.done)  # events that are not about students say 0
         if event.trial is None:
             return
+        self.epochs[event.trial.number] = event.trial.epoch
         if self.begun is None:
             self.begun = now
-        self.epochs[event.trial.number] = event.trial.epoch
+            self.before = sum(self.epochs.values())  # nobody knows how long what comes first was trained
 
     def left(self, now: float) -> str:
         """As text; empty before anything is known."""

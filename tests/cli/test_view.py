@@ -38,6 +38,15 @@ def test_time_left_follows_the_epochs_trained_in_this_run() -> None:
     assert pace.left(160.0) == ""
 
 
+def test_what_comes_back_first_says_nothing_of_the_time_left() -> None:
+    """Where a study is resumed, segments that were out come back without having been proposed."""
+    pace = Pace(100.0, {})
+    pace.add(Event("segment", "student 0", trial(0, 20)), 5.0)
+    assert pace.left(5.0) == ""
+    pace.add(Event("segment", "student 1", trial(1, 20)), 25.0)
+    assert pace.left(25.0) == "about 1 min 00 s left"
+
+
 def test_a_new_study_expects_a_third_to_go_on(settings: StudySettings) -> None:
     epochs, before = expectation(settings)
     assert before == {}
