@@ -103,9 +103,7 @@ class Bayes(Proposer):
             return self._finish(judge)
         pace = judge.duration(pool)
         if is_due(len(history.trials)):
-            tried = judge.sizes([trial.costs for trial in history.trials])
-            offered = judge.sizes([option.description.costs for option in pool])
-            wanted = neglected(history.trials, pool, tried, offered)
+            wanted = neglected(history.trials, pool)
             return Proposal(pool[int(np.where(wanted, value / pace, -1.0).argmax())].candidate, first)
         if judge.last == 0:
             return Proposal(pool[int((value / pace).argmax())].candidate, first)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -16,7 +16,6 @@ from autostudent.propose.ehvi import Axis, Known, Modelled, volume_in_cells
 from autostudent.propose.encoding import SAMPLE, Encoder
 from autostudent.propose.history import History, minimised
 from autostudent.propose.memory import is_long, remembered
-from autostudent.propose.neglect import size_classes
 from autostudent.propose.surrogate import (
     MOST,
     Hyperparameters,
@@ -156,14 +155,6 @@ class Judge:
 
     def exact(self, objective: Objective, options: Sequence[Option]) -> Known:
         return Known(np.array([minimised(objective, o.description.costs[objective.name]) for o in options]))
-
-    def sizes(self, costs: Sequence[Mapping[str, float]]) -> np.ndarray:
-        """Size classes (n,) of students by the first exact cost; one class for all where none is exact."""
-        exact = next((o.name for o in self.objectives if o.exact), None)
-        if exact is None:
-            return np.zeros(len(costs), dtype=int)
-        drawn = [option.description.costs[exact] for option in self.catalogue.fresh(0, SAMPLE)]
-        return size_classes(np.array([known[exact] for known in costs]), np.array(drawn))
 
     def value(self, axes: Sequence[Axis]) -> np.ndarray:
         """EHVI (n,) as a share of the box between ideal and reference."""

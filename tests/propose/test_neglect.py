@@ -9,8 +9,8 @@ import pytest
 
 from autostudent.propose import make
 from autostudent.propose.base import generator
-from autostudent.propose.catalogue import Catalogue, Option
-from autostudent.propose.neglect import EVERY, neglected, size_classes
+from autostudent.propose.catalogue import Catalogue
+from autostudent.propose.neglect import EVERY, neglected
 from autostudent.records import Candidate, Description, Objective, Problem, Result, Trial, TrialState, Value
 
 
@@ -55,44 +55,22 @@ def trial(number: int, config: dict[str, Value]) -> Trial:
     return Trial(number, Candidate(config, 0), name, TrialState.COMPLETE, costs, (result,), 1)
 
 
-def of_one_size(tried: list[Trial], pool: list[Option]) -> np.ndarray:
-    return neglected(tried, pool, np.zeros(len(tried)), np.zeros(len(pool)))
-
-
 def test_the_least_tried_choice_is_meant_beside_the_others_of_its_variable() -> None:
     pool = Catalogue(problem(), generator).fresh(0, 400)
     tried = [trial(i, {"first": letter, "second": "xy"[i % 2], "third": 0}) for i, letter in enumerate("abcdefg" * 2)]
-    held = of_one_size(tried, pool)
+    held = neglected(tried, pool)
     assert 0 < held.sum() < len(pool)
     assert {option.candidate.config["first"] for option, is_held in zip(pool, held, strict=True) if is_held} == {"h"}
 
     tried += [trial(i, {"first": "h", "second": "y", "third": 0}) for i in range(3)]
-    assert {pool[i].candidate.config["second"] for i in np.flatnonzero(of_one_size(tried, pool))} == {"x"}
+    assert {pool[i].candidate.config["second"] for i in np.flatnonzero(neglected(tried, pool))} == {"x"}
 
 
 def test_a_choice_that_was_seldom_active_is_not_neglected_for_that() -> None:
     pool = Catalogue(problem(), generator).fresh(0, 400)
     tried = [trial(i, {"first": letter, "third": 0}) for i, letter in enumerate("abcdefghabcdefg")]
     tried += [trial(i, {"first": "a", "second": second, "third": 0}) for i, second in enumerate("xy")]
-    assert {pool[i].candidate.config["first"] for i in np.flatnonzero(of_one_size(tried, pool))} == {"h"}
-
-
-def test_a_choice_may_be_neglected_in_one_size_alone() -> None:
-    """All letters were tried as often, but "h" in small students only; two large ones a letter would be too few."""
-    pool = Catalogue(problem(), generator).fresh(0, 400)
-    sizes = np.arange(len(pool)) % 2
-    for large, among in ((3 * "abcdefgg", {1}), (2 * "abcdefgg", {0, 1})):
-        letters = "abcdefh" * 2 + "hhhh" + large
-        tried = [trial(i, {"first": one, "second": "xy"[i % 2], "third": 0}) for i, one in enumerate(letters)]
-        is_large = np.arange(len(letters)) >= len(letters) - len(large)
-        held = neglected(tried, pool, is_large.astype(int), sizes)
-        assert set(sizes[held]) == among
-    assert {pool[i].candidate.config["first"] for i in np.flatnonzero(held)} != {"h"}
-
-
-def test_sizes_are_thirds_of_what_is_drawn() -> None:
-    assert size_classes(np.array([0.0, 10.0, 11.0, 20.0, 99.0]), np.linspace(0, 30, 31)).tolist() == [0, 0, 1, 1, 2]
-    assert size_classes(np.array([5.0, 5.0]), np.full(9, 5.0)).tolist() == [0, 0]
+    assert {pool[i].candidate.config["first"] for i in np.flatnonzero(neglected(tried, pool))} == {"h"}
 
 
 def test_every_few_students_a_neglected_choice_is_tried(monkeypatch: pytest.MonkeyPatch) -> None:
