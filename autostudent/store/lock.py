@@ -46,6 +46,9 @@ def holder_name(host: str, pid: int) -> str:
     return f"process {pid} on host {host}"
 
 
+GRACE = 1.0  # seconds for what a killed driver had just forked: until it runs its program it shares the driver's files
+
+
 class FileLock:
     """An exclusive lock of the kernel on ``<store file>.driver``: it dies with the process, however that ends.
 
@@ -60,12 +63,13 @@ class FileLock:
 
     def acquire(self) -> str | None:
         handle = os.open(self._path, os.O_RDWR | os.O_CREAT, 0o644)
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            holder = os.pread(handle, 500, 0).decode(errors="replace") or "another process"
-            os.close(handle)
-            raise refusal(self._where, holder) from None
+        deadline = time.monotonic() + GRACE
+        while not _locked(handle):
+            if time.monotonic() > deadline:
+                holder = os.pread(handle, 500, 0).decode(errors="replace") or "another process"
+                os.close(handle)
+                raise refusal(self._where, holder)
+            time.sleep(0.02)
         dead = os.pread(handle, 500, 0).decode(errors="replace")
         os.ftruncate(handle, 0)
         os.pwrite(handle, holder_name(socket.gethostname(), os.getpid()).encode(), 0)
@@ -80,6 +84,14 @@ class FileLock:
             os.ftruncate(self._handle, 0)
             os.close(self._handle)
             self._handle = None
+
+
+def _locked(handle: int) -> bool:
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 class Lease:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import platform
 import subprocess
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
@@ -26,6 +27,7 @@ def versions() -> dict[str, str]:
     return found
 
 
+@cache
 def revision() -> str | None:
     """The commit of the source tree that this package runs from, with ``-dirty`` when it was edited.
 

@@ -139,3 +139,18 @@ def test_a_driver_killed_from_outside_at_five_moments(toy):
         driver.wait()
     drive(toy)
     check_whole(toy, kills=5)
+
+
+def test_what_a_killed_driver_had_just_forked_does_not_hold_the_study(toy):
+    """Between fork and exec a child shares the lock's file; Python's own forks close it when they run their program."""
+
+    def die_while_forking() -> None:
+        toy.open()
+        if os.fork() == 0:
+            time.sleep(0.3)
+            os._exit(0)
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    assert run_in_child(die_while_forking) == signal.SIGKILL
+    drive(toy)
+    assert [row["trial"] for row in toy.read().front()] == [0, 3, 4]
