@@ -61,7 +61,7 @@ def test_good_source_helps_and_a_bad_one_costs_little() -> None:
     source, _ = play(Random(), landscape_problem(60, seed=9))
     reversed_, _ = play(Random(), landscape_problem(60, seed=9), measure=lambda trial: 1.2 - invented(trial))
     results: dict[str, list[float]] = {}
-    for seed in range(2):
+    for seed in range(3):
         for name, earlier in (("none", []), ("good", source), ("bad", reversed_)):
             trials, _ = play(bayes(earlier), landscape_problem(24, seed=seed))
             results.setdefault(name, []).append(volume(trials))
