@@ -4,7 +4,8 @@
 
 Searches run one after the other, proposers by turns, each in a store of its own below ``--folder``; teachers are
 shared, and made before a clock starts. The hypervolume is that of the fully trained students, up to the objectives'
-references, as a share of the box between them and the ideal point (no error, no cost). Runs again where it stopped.
+references, as a share of the box between them and the ideal point (no error, no cost). Runs again where it stopped;
+seconds of a search that was itself stopped hold the pause, so delete its folder where they matter.
 """
 
 from __future__ import annotations

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import sys
 from collections.abc import Callable, Sequence
 
@@ -51,6 +52,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Runs a command. Exit codes: 0 done, 1 stopped by failures of its own, 2 something given cannot be used."""
     given = list(sys.argv[1:] if arguments is None else arguments)
     debug = "--debug" in given
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # a sign that a terminal cannot show ends nothing
     try:
         app([argument for argument in given if argument != "--debug"], prog_name="autostudent")
     except AutostudentError as error:
@@ -61,6 +65,17 @@ def main(arguments: Sequence[str] | None = None) -> None:
             errors.print(trace, markup=False, highlight=False)
         errors.print("autostudent: " + " ".join(str(error).split()), markup=False, highlight=False, soft_wrap=True)
         raise SystemExit(1 if trace else 2) from None
+    except OSError as error:  # a file that cannot be written or read
+        if debug or error.filename is None:
+            raise
+        errors.print(f"autostudent: {error.filename}: {error.strerror}", markup=False, highlight=False, soft_wrap=True)
+        raise SystemExit(2) from None
+    except Exception as error:
+        reason = getattr(error, "orig", None)  # a database's own word, in SQLAlchemy's exceptions
+        if debug or reason is None:
+            raise
+        errors.print(f"autostudent: the store cannot be used: {reason}", markup=False, highlight=False, soft_wrap=True)
+        raise SystemExit(1) from None
     except KeyboardInterrupt:
         errors.print("autostudent: interrupted; the same command goes on where it was", soft_wrap=True)
         raise SystemExit(130) from None

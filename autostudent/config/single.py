@@ -78,8 +78,14 @@ def train_student(
     if method is None and own is not None:
         config = {**own, **changes}
     else:
-        course, config = read_method(course, method or "kd", changes, teachers)
+        course, config = read_method(course, "kd" if method is None else method, changes, teachers)
     course = with_smallest(course, graph, study, settings)
+    folder = None if out is None else Path(out)
+    if folder is not None:
+        try:  # before anything is trained
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise ConfigError("out", str(out), f"a folder, there or to be made ({error.strerror})") from None
     with one_thread():
         room = course.prepare([config], graph, say)
         say(f"training the student for {course.epochs} epochs")
@@ -87,9 +93,7 @@ def train_student(
         network, outcome = train(worker, graph, config, seed, test=test)
     outcome["shared"] = room.shared(read_recipe(config, room.setup.roster, costs(graph).params))
     outcome["seconds"]["shared"] = sum(outcome["shared"].values())
-    if out is not None:
-        folder = Path(out)
-        folder.mkdir(parents=True, exist_ok=True)
+    if folder is not None:
         (folder / "weights.safetensors").write_bytes(weights_of(network, room.setup.owner))
         (folder / "architecture.json").write_text(json.dumps(graph.to_json()))
         (folder / "outcome.json").write_text(json.dumps(outcome, indent=1))

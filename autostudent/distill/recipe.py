@@ -236,6 +236,8 @@ def recipe_config(name: str, roster: Roster) -> dict[str, Value]:
     Raises:
         ConfigError: for an unknown id, or wrappers in an order in which they are never put together.
     """
+    if name.count("(") != name.count(")"):
+        raise ConfigError("method", name, "a closing bracket for every opening one, as in ctkd(ces_kd(dkd))")
     *outer, loss = [part.strip() for part in name.rstrip(") ").split("(")]
     if issubclass(find_method("method", loss), Wrapper):
         outer, loss = [*outer, loss], "kd"

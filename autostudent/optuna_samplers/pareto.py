@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import json
 import math
+import operator
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -28,6 +29,8 @@ from autostudent.optuna_samplers.columns import Column
 from autostudent.optuna_samplers.spaces import BranchSpace, DefinedSpace, StudySpace
 from autostudent.propose.base import generator
 from autostudent.propose.bayes import Bayes
+from autostudent.propose.catalogue import TRIES_PER_DRAW
+from autostudent.propose.encoding import SAMPLE
 from autostudent.records import (
     Candidate,
     Description,
@@ -43,6 +46,7 @@ Params = Mapping[str, Any]
 PROPOSED = "autostudent:params"  # system attribute with the codes of a running trial's parameters
 EXPLORE = 16  # one in so many trials is drawn independently where branches exist, to find others
 ENDLESS = 10**9  # students of a study that its user ends
+PROBES = 32  # candidates whose costs say which objectives are exact
 
 
 class ParetoSampler(BaseSampler):
@@ -54,11 +58,25 @@ class ParetoSampler(BaseSampler):
         features: ``features(params)`` gives numbers that the model may use besides the parameters, always as many.
         feasible: ``feasible(params)`` tells whether a candidate may be tried.
         define: a function of a trial that makes all suggest calls and nothing else. With it candidates are complete and
-            feasible from the first trial on; without it the first ``startup`` trials are independent draws.
+            feasible from the first trial on; without it the first ``startup`` trials are independent draws. Ranges of
+            plain numbers may depend on other parameters.
         reference: the worst values that still count, one an objective; None: read from the record.
         startup: number of first trials that are drawn without a model where ``define`` is not given.
         seed: of all random draws.
         options: of `autostudent.propose.bayes.Bayes`.
+
+    A trial that was pruned, that breaks a constraint (``Trial.set_constraint``), or was told an infinite value of what
+    must be measured, counts as a failure of its candidate.
+
+    Without ``define`` the parameters that decide which others exist are found out from finished trials: choices and
+    small whole numbers, alone or two together. Where anything else decides, give ``define``: else ``costs`` may be
+    asked about parameters that no trial has together.
+    A sampler may be pickled if its functions may; what it found out before it finds out again.
+
+    Raises:
+        ValueError: from ``study.optimize`` or ``study.ask``, for costs that are not finite, not one an objective, or
+            exact for some candidates only; for a reference of another length; where nothing feasible is drawn; and for
+            an objective that suggests what ``define`` does not.
     """
 
     def __init__(
@@ -75,12 +93,25 @@ class ParetoSampler(BaseSampler):
     ) -> None:
         self._costs, self._features, self._feasible, self._define = costs, features, feasible, define
         self._reference, self._startup = reference, startup
-        self._seed = int(np.random.SeedSequence().generate_state(1)[0]) if seed is None else seed
-        self._proposer = Bayes(**options)
+        self._seed = int(np.random.SeedSequence().generate_state(1)[0]) if seed is None else operator.index(seed)
+        self._options = options
+        self._begin()
+
+    def _begin(self) -> None:
+        """What is found out from studies, and is not pickled."""
+        self._proposer = Bayes(**self._options)
         self._space: StudySpace | None = None
         self._problem: Problem | None = None
         self._proposals: dict[int, dict[str, Any]] = {}
         self._lock = threading.Lock()
+
+    def __getstate__(self) -> dict[str, Any]:
+        found = ("_proposer", "_space", "_problem", "_proposals", "_lock")
+        return {name: value for name, value in self.__dict__.items() if name not in found}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self._begin()
 
     def infer_relative_search_space(self, study: Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
         """Called by Optuna at the start of a trial: decides on the parameters, returns their distributions."""
@@ -98,12 +129,16 @@ class ParetoSampler(BaseSampler):
     ) -> dict[str, Any]:
         """Called by Optuna right after: the parameters decided on."""
         with self._lock:
-            return self._proposals.pop(trial._trial_id, {})
+            proposed = self._proposals.pop(trial._trial_id, {})
+        return {name: proposed[name] for name in search_space if name in proposed}
 
     def sample_independent(
         self, study: Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
     ) -> Any:
         """Called by Optuna for a parameter that was not decided on: drawn from seed, trial number and name."""
+        with self._lock:
+            if isinstance(self._space, DefinedSpace) and not self._space.knows(trial.params, param_name):
+                raise ValueError(f"the objective suggests {param_name!r}; define has to make all suggest calls")
         column = Column(param_distribution)
         return column.value(column.domain.sample(generator(self._seed, "independent", trial.number, param_name)))
 
@@ -134,31 +169,49 @@ class ParetoSampler(BaseSampler):
     def _current_problem(
         self, directions: Sequence[StudyDirection], space: StudySpace, complete: Sequence[FrozenTrial]
     ) -> Problem:
-        if self._problem is not None and self._problem.space is space:
-            return self._problem
-        exact = [False] * len(directions)
+        wanted = ["maximize" if d is StudyDirection.MAXIMIZE else "minimize" for d in directions]
+        before = self._problem
+        if before is not None and before.space is space and [o.direction for o in before.objectives] == wanted:
+            return before
+        exact = [False] * len(wanted)
         if self._costs is not None:
-            sample = space.sample(generator(self._seed, "costs"))
-            exact = [cost is not None for cost in self._costs(space.params(sample))]
-            if len(exact) != len(directions):
-                raise ValueError(f"costs gave {len(exact)} entries; the study has {len(directions)} objectives")
+            rng = generator(self._seed, "costs")
+            probes = [self._costs_of(space.params(space.sample(rng)), len(wanted)) for _ in range(PROBES)]
+            exact = [all(cost is not None for cost in column) for column in zip(*probes, strict=True)]
             if all(exact):  # something has to be worth measuring; the first is, with its cost as a feature
                 exact[0] = False
-        references = self._reference or [None] * len(directions)
+        references = [None] * len(wanted) if self._reference is None else list(self._reference)
+        if len(references) != len(wanted):
+            raise ValueError(f"reference has {len(references)} entries; the study has {len(wanted)} objectives")
         objectives = tuple(
-            Objective(str(i), "maximize" if d is StudyDirection.MAXIMIZE else "minimize", reference=r, exact=e)
-            for i, (d, e, r) in enumerate(zip(directions, exact, references, strict=True))
+            Objective(str(i), direction, reference=None if r is None else float(r), exact=e)
+            for i, (direction, e, r) in enumerate(zip(wanted, exact, references, strict=True))
         )
-        self._problem = Problem(space, objectives, (1,), ENDLESS, self._seed, self._describer(space))
-        return self._problem
+        problem = Problem(space, objectives, (1,), ENDLESS, self._seed, self._describer(space, exact))
+        if not self._proposer.catalogue(problem).fresh(0, SAMPLE):
+            raise ValueError(f"feasible refused all of {SAMPLE * TRIES_PER_DRAW} candidates that were drawn")
+        self._problem = problem
+        return problem
 
-    def _describer(self, space: StudySpace) -> Callable[[Candidate], Description]:
+    def _costs_of(self, params: Params, objectives: int) -> list[float | None]:
+        """What ``costs`` says of a candidate, checked."""
+        assert self._costs is not None
+        told = [None if cost is None else float(cost) for cost in _asked(self._costs, "costs", params)]
+        if len(told) != objectives:
+            raise ValueError(f"costs gave {len(told)} entries; the study has {objectives} objectives")
+        if any(cost is not None and not math.isfinite(cost) for cost in told):
+            raise ValueError(f"costs gave {told} for {params}; an exact value is finite, feasible says what is refused")
+        return told
+
+    def _describer(self, space: StudySpace, exact: Sequence[bool]) -> Callable[[Candidate], Description]:
         def describe(candidate: Candidate) -> Description:
             params = space.params(candidate.config)
-            known = self._costs(params) if self._costs else ()
-            costs = {str(i): float(cost) for i, cost in enumerate(known) if cost is not None}
-            features = tuple(map(float, self._features(params))) if self._features else ()
-            feasible = bool(self._feasible(params)) if self._feasible else True
+            known = self._costs_of(params, len(exact)) if self._costs else []
+            if missing := [i for i, cost in enumerate(known) if cost is None and exact[i]]:
+                raise ValueError(f"costs gave None as objective {missing[0]} for {params}, and a value for others")
+            costs = {str(i): cost for i, cost in enumerate(known) if cost is not None}
+            features = tuple(map(float, _asked(self._features, "features", params))) if self._features else ()
+            feasible = bool(_asked(self._feasible, "feasible", params)) if self._feasible else True
             return Description(digest(dict(candidate.config)), costs, features, feasible)
 
         return describe
@@ -175,7 +228,19 @@ class ParetoSampler(BaseSampler):
         if state is not OptunaState.COMPLETE:
             return new
         told = {str(i): value for i, value in enumerate(trial.values) if math.isfinite(value)}
+        broken = any(value > 0 for value in trial.constraints.values())
+        if broken or any(objective.name not in told for objective in problem.objectives if not objective.exact):
+            return replace(new, state=TrialState.FAIL)
         return replace(new, costs={**described.costs, **told}, results=(Result(1, told, order=trial.number),))
+
+
+def _asked(function: Callable[[Params], Any], name: str, params: Params) -> Any:
+    """What a user's function says; an exception of it is told what it was asked."""
+    try:
+        return function(params)
+    except Exception as error:
+        error.add_note(f"ParetoSampler: {name} was asked about {params}; are these not together, give it define")
+        raise
 
 
 def _config(space: StudySpace, trial: FrozenTrial) -> dict[str, Any] | None:
@@ -184,7 +249,7 @@ def _config(space: StudySpace, trial: FrozenTrial) -> dict[str, Any] | None:
     A trial that its user enqueued has other parameters than were proposed.
     """
     config = space.config(trial.params)
-    if config is None or trial.state is OptunaState.COMPLETE or space.complete(config):
+    if config is None or space.complete(config):
         return config
     proposed = json.loads(trial.system_attrs.get(PROPOSED, "{}"))
     if any(name not in space.columns for name in proposed):
@@ -197,5 +262,5 @@ _STATES = {
     OptunaState.RUNNING: TrialState.TRAINING,
     OptunaState.COMPLETE: TrialState.COMPLETE,
     OptunaState.FAIL: TrialState.FAIL,
-    OptunaState.PRUNED: TrialState.PRUNED,
+    OptunaState.PRUNED: TrialState.FAIL,  # ended by its objective, before it had values
 }

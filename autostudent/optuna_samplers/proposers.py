@@ -30,7 +30,8 @@ class OptunaProposer(Proposer):
     """Wraps a sampler; at rungs the best by non-dominated sorting go on.
 
     The sampler sees the parameters one by one, as conditions allow, and the values of the last rung that each student
-    reached. The graph's seed is drawn at random.
+    reached; those that say nothing (`Result.valid`), and students that failed later, are left out. The graph's seed is
+    drawn at random.
 
     Args:
         sampler: makes a sampler from a seed.
@@ -77,8 +78,10 @@ class OptunaProposer(Proposer):
             optuna.logging.set_verbosity(level)
         finished = 0
         for trial in history.trials:
-            values = [trial.values.get(objective.name, math.nan) for objective in history.problem.objectives]
-            known = all(map(math.isfinite, values)) and bool(trial.results)
+            results = [result.values for result in trial.results if result.valid]
+            told = {**trial.costs, **results[-1]} if results else {}
+            values = [told.get(objective.name, math.nan) for objective in history.problem.objectives]
+            known = all(map(math.isfinite, values)) and not history.bad(trial)
             if not known and trial.state not in IN_FLIGHT:
                 continue
             config = trial.candidate.config

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
+from itertools import combinations
 from typing import Any
 
 import numpy as np
@@ -17,10 +18,12 @@ from optuna.trial import FrozenTrial
 
 from autostudent.optuna_samplers.columns import Column
 from autostudent.records import Value
-from autostudent.space.domains import Choice, Int
+from autostudent.space.domains import Choice, Domain, Int
 
 Config = Mapping[str, Value]
+Branch = tuple[str, ...]  # names of parameters
 FEW = 20  # whole numbers with at most so many values can decide which other parameters exist
+REPLAYS = 256  # from which a space that is a function knows its names and ranges
 
 
 class StudySpace(ABC):
@@ -72,8 +75,9 @@ class StudySpace(ABC):
 class BranchSpace(StudySpace):
     """Branches are the key sets of finished trials; distributions are the newest of each name.
 
-    Which parameter decides on the branch is not known. A value is taken for deciding when the parameter has few values
-    and each one seen occurs in one branch only; in a branch such a parameter keeps to the values seen there.
+    Which parameters decide on the branch is not known. One with few values, or two of these together, are taken for
+    deciding when any two of their values seen occur in the same branches or in none together, and that tells branches
+    apart that nothing before did. In a branch the deciding ones keep to the values seen there.
     """
 
     def __init__(self, trials: Sequence[FrozenTrial]) -> None:
@@ -92,50 +96,66 @@ class BranchSpace(StudySpace):
 
     def sample(self, rng: np.random.Generator) -> dict[str, Value]:
         branch = self.branches[int(rng.integers(len(self.branches)))]
-        return {name: self._draw(branch, name, rng) for name in branch}
+        config = {name: self.columns[name].domain.sample(rng) for name in branch}
+        for names, allowed in self._allowed.get(branch, {}).items():
+            config.update(zip(names, allowed[int(rng.integers(len(allowed)))], strict=True))
+        return config
 
     def mutate(self, config: Config, rng: np.random.Generator, names: Sequence[str]) -> dict[str, Value]:
         branch = tuple(name for name in self.columns if name in config)
         name = names[int(rng.integers(len(names)))]
-        allowed = self._allowed.get((branch, name))
-        moved = self._draw(branch, name, rng) if allowed else self.columns[name].domain.move(config[name], rng)
-        return {**config, name: moved}
+        for group, allowed in self._allowed.get(branch, {}).items():
+            if name in group:
+                return {**config, **dict(zip(group, allowed[int(rng.integers(len(allowed)))], strict=True))}
+        return {**config, name: self.columns[name].domain.move(config[name], rng)}
 
     def complete(self, config: Config) -> bool:
         return tuple(name for name in self.columns if name in config) in self.branches
 
-    def _draw(self, branch: tuple[str, ...], name: str, rng: np.random.Generator) -> Value:
-        allowed = self._allowed.get((branch, name))
-        return allowed[int(rng.integers(len(allowed)))] if allowed else self.columns[name].domain.sample(rng)
-
-    def _deciding(self, configs: Sequence[Config]) -> dict[tuple[tuple[str, ...], str], list[Value]]:
-        """Values to which deciding parameters keep, by branch and name; empty with a single branch."""
-        allowed: dict[tuple[tuple[str, ...], str], list[Value]] = {}
-        if len(self.branches) < 2:
-            return allowed
-        for name, column in self.columns.items():
-            domain = column.domain
-            if not (isinstance(domain, Choice) or (isinstance(domain, Int) and domain.high - domain.low < FEW)):
-                continue
-            seen: dict[Value, set[tuple[str, ...]]] = {}
+    def _deciding(self, configs: Sequence[Config]) -> dict[Branch, dict[Branch, list[tuple[Value, ...]]]]:
+        """By branch the deciding parameters and the values, of all in a group together, to which they keep there."""
+        allowed: dict[Branch, dict[Branch, list[tuple[Value, ...]]]] = {}
+        alike = set(combinations(self.branches, 2))  # branches that nothing tells apart yet
+        few = [name for name, column in self.columns.items() if _is_small(column.domain)]
+        for group in (group for size in (1, 2) for group in combinations(few, size)):
+            if not alike:
+                break
+            seen: dict[tuple[Value, ...], set[Branch]] = {}
             for config in configs:
-                if name in config:
-                    branch = tuple(other for other in self.columns if other in config)
-                    seen.setdefault(config[name], set()).add(branch)
-            if all(len(branches) == 1 for branches in seen.values()):
-                for value, (branch,) in ((v, tuple(b)) for v, b in seen.items()):
-                    allowed.setdefault((branch, name), []).append(value)
+                if all(name in config for name in group):
+                    branch = tuple(name for name in self.columns if name in config)
+                    seen.setdefault(tuple(config[name] for name in group), set()).add(branch)
+            places = list(seen.values())
+            if any(a != b and a & b for a, b in combinations(places, 2)):
+                continue
+            told = {
+                (a, b) for a, b in alike if any(a in p and b not in p for p in places) and any(b in p for p in places)
+            }
+            if not told:
+                continue
+            alike -= told
+            for values, branches in seen.items():
+                for branch in branches:
+                    allowed.setdefault(branch, {}).setdefault(group, []).append(values)
         return allowed
 
 
+def _is_small(domain: Domain) -> bool:
+    """Whether a parameter has few enough values to decide which others exist."""
+    return isinstance(domain, Choice) or (isinstance(domain, Int) and domain.high - domain.low < FEW)
+
+
 class DefinedSpace(StudySpace):
-    """Replays a function of suggest calls, so that every configuration is complete from the first trial on."""
+    """Replays a function of suggest calls, so that every configuration is complete from the first trial on.
+
+    Where the range of a number depends on other parameters, its column has all ranges seen together.
+    """
 
     def __init__(self, define: Callable[[Any], object], seed: int) -> None:
         super().__init__({})
         self._define = define
         rng = np.random.default_rng(seed)
-        for _ in range(64):  # so that the names of rare branches stand in an order that does not depend on trials
+        for _ in range(REPLAYS):  # so that the order of names and the ranges do not depend on trials
             self.sample(rng)
 
     def sample(self, rng: np.random.Generator) -> dict[str, Value]:
@@ -148,10 +168,20 @@ class DefinedSpace(StudySpace):
     def complete(self, config: Config) -> bool:
         return self._replay(config, np.random.default_rng(0)) == dict(config)
 
+    def knows(self, params: Mapping[str, Any], name: str) -> bool:
+        """Whether the function suggests ``name`` where these parameters were suggested before."""
+        if name not in self.columns:
+            known = {other: value for other, value in params.items() if other in self.columns}
+            self._replay(self.config(known) or {}, np.random.default_rng(0))
+        return name in self.columns
+
     def _replay(self, wanted: Config, rng: np.random.Generator) -> dict[str, Value]:
         trial = Replay(wanted, rng)
         self._define(trial)
-        self.columns.update(trial.columns)
+        for name, column in trial.columns.items():
+            known = self.columns.get(name)
+            if known is None or known.distribution != column.distribution:
+                self.columns[name] = column if known is None else known.joined(name, column)
         return trial.config
 
 

@@ -45,8 +45,8 @@ class Evolution(Proposer):
         return Proposal(option.candidate, problem.rungs[0]) if option else None
 
     def _child(self, history: History) -> Option | None:
-        # Students still in their first segment have no value; only the rest can be parents.
-        ranked = [trial for trial in history.trials if math.isfinite(history.loss(trial))]
+        # Students still in their first segment have no value, and what failed later is no example to follow.
+        ranked = [t for t in history.trials if math.isfinite(history.loss(t)) and not history.bad(t)]
         if len(history.trials) < self.population or not ranked:
             return None
         ranked = ranked[-self.population :]

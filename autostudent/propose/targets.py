@@ -66,12 +66,11 @@ def measurements(history: History, objective: Objective) -> list[Measurement]:
 
 def unusable(history: History, objective: Objective) -> list[Trial]:
     """Trials whose candidate is to blame for having no value: diverged, timed out, crashed, or measured as NaN."""
-    nan = [
-        trial
-        for trial in history.trials
-        if trial.results and not math.isfinite(trial.results[-1].values.get(objective.name, 0.0))
-    ]
-    return [trial for trial in history.trials if history.bad(trial) or trial in nan]
+
+    def unmeasured(trial: Trial) -> bool:
+        return bool(trial.results) and not math.isfinite(trial.results[-1].values.get(objective.name, 0.0))
+
+    return [trial for trial in history.trials if history.bad(trial) or unmeasured(trial)]
 
 
 def crowds(

@@ -15,6 +15,7 @@ from typing import Any
 
 from ray import cloudpickle, tune
 
+from autostudent.errors import AutostudentError
 from autostudent.records import Cause, Result, Segment
 from autostudent.run.base import Worker, failed, guarded
 
@@ -156,7 +157,11 @@ def _applied(common: bytes, pickled: bytes) -> bytes:
     try:
         return cloudpickle.dumps((function(cloudpickle.loads(pickled)), None))
     except Exception as error:
-        return cloudpickle.dumps((None, (type(error), error.args, vars(error), traceback.format_exc())))
+        trace = traceback.format_exc()
+        try:
+            return cloudpickle.dumps((None, (type(error), error.args, vars(error), trace)))
+        except Exception:  # it holds what cannot travel: a lock, a socket
+            return cloudpickle.dumps((None, (AutostudentError, (f"{type(error).__name__}: {error}",), {}, trace)))
 
 
 def _limit_threads(cpus: float) -> None:

@@ -47,6 +47,8 @@ def best(
         raise ConfigError("rule", rule, f"one of: {', '.join(RULES)}")
     if not rows:
         raise ConfigError("best", "an empty front", "a study with at least one student that finished within its limits")
+    if within is not None and not within >= 0:
+        raise ConfigError("within", within, "at least 0")
     if max_latency is not None and not all("latency_ms" in row for row in rows):
         raise ConfigError("max_latency", max_latency, "no such limit: latency is not among the study's objectives")
     limits = {

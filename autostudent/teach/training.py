@@ -81,11 +81,12 @@ def train(
         meta=None if held_out else dataset.meta,
         device=device,
     )
-    fit = unfinished(job, progress) or Fit(job)
+    stops = stops or {}
+    fit = unfinished(job, progress)
+    if fit is None or (stops and fit.epoch >= min(stops)):  # a stop that was added since, or lost
+        fit = Fit(job)
     before = fit.seconds.get(WALL, 0.0)
     kept = time.perf_counter()
-
-    stops = stops or {}
 
     def spent() -> float:
         return before + time.perf_counter() - begun

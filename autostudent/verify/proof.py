@@ -16,6 +16,7 @@ from autostudent.errors import ConfigError
 from autostudent.measure.quality import quality
 from autostudent.store.attributes import plain
 from autostudent.store.choose import shortlist
+from autostudent.store.store import Store
 from autostudent.trial import TrialSetup, answers
 from autostudent.verify.claims import Measured, claims_of
 from autostudent.verify.contenders import Contender, controls, family_of, student_of
@@ -81,6 +82,7 @@ def verify(
     if family < 0 or family == 1:
         raise ConfigError("family", family, "0, or at least 2 fresh graphs: one has no spread")
     request = Request(None if trials is None else tuple(trials), shortlist, seeds, compare, family)
+    Store.read(study.settings.store, study.settings.study).close()  # nothing is made where there is nothing
     with study.open_store() as store:
         chosen = choose(store, request)
         with study.runner() as runner:

@@ -255,6 +255,7 @@ def test_doctor(folder: Path, run: Run) -> None:
             "--format: got 'csv'; expected one of: tensorboard, mlflow, wandb, optuna",
         ),
         (["report", "STUDY", "--out", "page.pdf"], "a file that ends in .html, .md, .csv"),
+        (["report", "STUDY", "--out", f"{__file__}/page.html"], "test_queries.py: File exists"),
         (["verify", "STUDY", "--trials", "3,x"], "--trials: got 'x'; expected numbers of trials"),
         (["check", "STUDY", "--set", "budget.trails=3"], "did you mean 'trials'?"),
         (["search", "STUDY", "--trials", "0"], "budget.trials"),
@@ -269,6 +270,33 @@ def test_bad_input_is_one_line_and_exit_code_2(folder: Path, run: Run, arguments
     assert words in err
     assert len(err.strip().splitlines()) == 1
     assert "Traceback" not in err
+
+
+def test_a_damaged_store_is_said_in_one_line(folder: Path, run: Run, tmp_path: Path) -> None:
+    (whole,) = folder.rglob("study.db")
+    damaged = tmp_path / "study.db"
+    pages = bytearray(whole.read_bytes())
+    pages[4096:] = b"\xff" * (len(pages) - 4096)  # the first page says what tables there are
+    damaged.write_bytes(pages)
+    for command in ("doctor", "costs", "report", "pareto"):
+        code, _, err = run(command, "--store", f"sqlite:///{damaged}")
+        assert code
+        assert "database disk image is malformed" in err
+        assert len(err.strip().splitlines()) == 1
+
+
+def test_verifying_a_store_that_is_not_there_makes_none(folder: Path, run: Run, tmp_path: Path) -> None:
+    code, _, err = run("verify", folder / "digits.yaml", "--store", f"sqlite:///{tmp_path}/typo.db")
+    assert code == 2
+    assert "nothing is stored there yet" in err
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_terminal_without_a_sign_shows_the_rest() -> None:
+    environment = {**os.environ, "PYTHONIOENCODING": "ascii", "PYTHONUTF8": "0"}
+    command = [sys.executable, "-m", "autostudent", "methods"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, env=environment)
+    assert "ca_mkd" in done.stdout
 
 
 def test_debug_shows_the_traceback(run: Run, folder: Path) -> None:

@@ -188,6 +188,9 @@ def test_data_teachers_and_sources_come_from_a_study() -> None:
         (["--method", "ca_mkd", "--set", "feature=50", "--set", "ca_mkd.tap=stage9"], "ca_mkd.tap"),
         (["--method", "teacher_sweet_spot"], "a teacher that has sweet_spot"),
         (["--method", "takd(ctkd(kd))"], "the order"),
+        (["--method", "ctkd(ces_kd"], "method: got 'ctkd(ces_kd'; expected a closing bracket"),
+        (["--method", ""], "method: got ''; expected one of"),
+        (["--out", __file__], "out: got "),  # before anything is trained
         (["--teacher", "resnet50"], "resnet:DEPTHxWIDTH"),
         (["--student", "graph.json"], "an architecture's JSON file"),
         (["--student", "resnet:9x4"], "6n + 2"),

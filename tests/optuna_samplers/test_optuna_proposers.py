@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
 from autostudent.optuna_samplers.columns import Column
+from autostudent.optuna_samplers.proposers import OptunaProposer, tpe
 from autostudent.propose import make
 from autostudent.propose.base import Proposer
+from autostudent.propose.history import History
+from autostudent.records import Result, TrialState
 from autostudent.testing.landscape import landscape_problem
 from autostudent.testing.proposers import ProposerSuite, play
 
@@ -28,6 +33,25 @@ def test_nsga2_breeds_once_a_generation_is_there() -> None:
     rates = [trial.candidate.config["lr"] for trial in record]
     assert len(set(rates[:20])) == 20
     assert sum(rate in rates[:i] for i, rate in enumerate(rates)) > 10
+
+
+def test_only_values_that_say_something_are_told() -> None:
+    """Neither what came before the student was trained for its task, nor a student that diverged at a higher rung."""
+    problem = landscape_problem(6, (1, 3, 9))
+    record, _ = play(make("random"), problem, segments=5)
+    early, late, good = record[:3]
+    measured = problem.measured.name
+    silent = replace(early, state=TrialState.PAUSED, results=(Result(1, {measured: 0.9}, valid=False, order=0),))
+    failed = replace(late, state=TrialState.FAIL, results=(Result(1, {measured: 0.95}, order=1),))
+    mended = replace(
+        good,
+        state=TrialState.PAUSED,
+        results=(Result(1, {measured: 0.4}, order=2), Result(3, {measured: 0.9}, valid=False, order=3)),
+    )
+    proposer = tpe()
+    assert isinstance(proposer, OptunaProposer)
+    study = proposer._study(History.of(problem, [silent, failed, mended]), problem.space, 0)  # type: ignore[arg-type]
+    assert [trial.values[0] for trial in study.trials] == [0.4]
 
 
 def test_columns_code_and_decode_every_distribution() -> None:

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from autostudent.errors import ConfigError
 from autostudent.propose import PROPOSERS, make
 from autostudent.propose.base import Proposer
+from autostudent.propose.evolution import Evolution
+from autostudent.propose.history import History
+from autostudent.records import TrialState
 from autostudent.testing.landscape import landscape_problem
-from autostudent.testing.proposers import ProposerSuite
+from autostudent.testing.proposers import ProposerSuite, play
 
 
 class TestRandom(ProposerSuite):
@@ -34,6 +39,16 @@ def test_names_and_options_are_checked() -> None:
         make("bays")
     with pytest.raises(ConfigError, match=r"search\.population.*fresh"):
         make("bayes", population=3)
+
+
+def test_evolution_takes_no_failed_student_for_a_parent() -> None:
+    problem = landscape_problem(60)
+    record, _ = play(make("random"), problem, segments=4)
+    failed = [replace(trial, state=TrialState.FAIL) for trial in record]  # with the values they had before
+    evolution = Evolution(population=4)
+    assert evolution.propose(problem, record) is not None
+    assert evolution._child(History.of(problem, record)) is not None
+    assert evolution._child(History.of(problem, failed)) is None
 
 
 def test_first_design_tries_every_choice_and_spreads_sizes() -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from autostudent.errors import ConfigError
+from autostudent.errors import AutostudentError, ConfigError
 from autostudent.records import Candidate, Cause, Result, Segment
 from autostudent.run.base import Worker
 from autostudent.run.inline import InlineRunner
@@ -211,6 +211,8 @@ def test_signals_stop_it_with_every_result_committed(tmp_path: Path, number: int
 def refuse(value: int) -> int:
     if value == 3:
         raise ConfigError("data.npz", value, "a file")
+    if value == 5:
+        raise OSError(threading.Lock())  # which cannot be pickled
     return value * value
 
 
@@ -221,6 +223,9 @@ def test_map_is_in_order_and_raises_what_was_raised() -> None:
         runner.map(refuse, [1, 3])
     assert caught.value.key == "data.npz"
     assert "in refuse" in caught.value.__notes__[0]
+    with pytest.raises(AutostudentError, match=r"OSError: <unlocked _thread.lock") as told:
+        runner.map(refuse, [5])
+    assert "in refuse" in told.value.__notes__[0]
 
 
 def test_a_share_that_no_machine_has_is_refused() -> None:

@@ -43,6 +43,9 @@ def test_the_smallest_within_a_tolerance():
     row, reason = best(FRONT, within=0.02)
     assert row["trial"] == 1
     assert "within 0.0200 of the best (0.9500, student 3 with 32,000 parameters)" in reason
+    for wrong in (-0.1, float("nan")):
+        with pytest.raises(ConfigError, match=r"within: got .* at least 0"):
+            chosen(within=wrong)
 
 
 def test_the_smallest_within_one_standard_error():

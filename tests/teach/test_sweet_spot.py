@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from autostudent.errors import ConfigError
+from autostudent.teach import training
 from autostudent.teach.sweet_spot import Response, ranked, response, shortlist
 from autostudent.teach.teachers import resolve
 
@@ -93,6 +94,29 @@ def test_compressed_teachers_are_short_trainings_and_checkpoints_parts_of_long_o
     first = next(name for name, tensor in weights[0].items() if tensor.ndim == 4 and name not in ("mean", "std"))
     assert not torch.equal(weights[1][first], weights[2][first])
     assert not torch.equal(weights[0][first], weights[2][first])
+
+
+def test_a_stop_before_what_a_killed_training_kept(digits, shared, monkeypatch):
+    """The grid gains an epoch after a kill: what was kept is past it, so the training begins anew."""
+    monkeypatch.setattr(training, "KEPT_EVERY_S", 0.0)
+
+    def spec(epochs):
+        return {**SMALL, "batch_size": 96, "sweet_spot": {"batch_sizes": [96], "epochs": epochs}}
+
+    def kill(said):
+        if said.startswith("epoch 3"):
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        resolve("late", spec([4]), digits, shared, say=kill)
+    said = []
+    resolve("late", spec([1, 4]), digits, shared, say=said.append)
+    assert [line for line in said if line.endswith("of 4")] == [f"epoch {k} of 4" for k in (1, 2, 3, 4)]
+    with pytest.raises(KeyboardInterrupt):
+        resolve("later", spec([5]), digits, shared, say=kill)
+    said.clear()
+    resolve("later", spec([4, 5]), digits, shared, say=said.append)
+    assert [line for line in said if line.endswith("of 5")] == ["epoch 4 of 5", "epoch 5 of 5"]
 
 
 def test_seeds_of_teachers_add_to_that_of_the_study(digits, shared):
