@@ -9,6 +9,8 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution, Floa
 from autostudent.records import Value
 from autostudent.space.domains import Choice, Domain, Float, Int
 
+EXACT = 2**53  # whole numbers up to here are exact as floats
+
 
 class Column:
     """One parameter: a choice is coded by its index as text, a stepped number by its step, any other by itself."""
@@ -76,7 +78,7 @@ def _domain(distribution: BaseDistribution) -> tuple[Domain, float | None]:
     assert isinstance(distribution, FloatDistribution | IntDistribution), f"unknown distribution {distribution}"
     low, high, step = distribution.low, distribution.high, distribution.step
     plain = step is None or (isinstance(distribution, IntDistribution) and step == 1)
-    if not plain and step is not None:
+    if not plain and step is not None and (high - low) / step < EXACT:  # beyond it every number is on the grid
         return Int(0, round((high - low) / step)), step
     if isinstance(distribution, IntDistribution):
         return Int(int(low), int(high), distribution.log), None

@@ -72,6 +72,8 @@ class ParetoSampler(BaseSampler):
     small whole numbers, alone or two together. Where anything else decides, give ``define``: else ``costs`` may be
     asked about parameters that no trial has together.
     A sampler may be pickled if its functions may; what it found out before it finds out again.
+    Where another sampler fixes a parameter (`PartialFixedSampler`), give a ``define`` that suggests the fixed value
+    alone: else candidates are chosen with values of it that are not tried.
 
     Raises:
         ValueError: from ``study.optimize`` or ``study.ask``, for costs that are not finite, not one an objective, or

@@ -299,6 +299,16 @@ def test_parameters_that_another_sampler_fixes() -> None:
     study.optimize(objective, n_trials=10)
     assert all(trial.params["kind"] == "cnn" and trial.params["lr"] == 0.01 for trial in study.trials)
 
+    def fixed(trial: Any) -> None:
+        trial.suggest_float("x", 0.5, 0.5)
+        trial.suggest_float("y", 0.0, 1.0)
+
+    sampler = ParetoSampler(define=fixed, seed=0, **SMALL)
+    plane = optuna.create_study(sampler=optuna.samplers.PartialFixedSampler({"x": 0.5}, sampler))
+    plane.optimize(lambda trial: (define_plane(trial), trial.params["x"] + trial.params["y"])[1], n_trials=16)
+    assert len({trial.params["y"] for trial in plane.trials}) == 16
+    assert plane.best_value < 0.52
+
 
 def test_students_that_break_a_constraint_are_no_example() -> None:
     def objective(trial: optuna.Trial) -> float:
