@@ -82,6 +82,16 @@ def test_what_is_refused_and_how(assignment: str, words: str) -> None:
     assert words in refused(assignment)
 
 
+def test_pictures_may_be_higher_than_wide() -> None:
+    for given, size in (("[12, 16]", [12, 16]), ("24", 24)):
+        assert load_settings(DIGITS, [f"data={{images: folder, size: {given}}}"]).data["size"] == size
+    for given in ("[2, 16]", "[16]", "2"):
+        with pytest.raises(
+            ConfigError, match=r"data.size: got .* expected pixels from 4 to 1024"
+        ):
+            load_settings(DIGITS, [f"data={{images: folder, size: {given}}}"])
+
+
 @pytest.mark.parametrize("url", ["nosuch://host/db", "sqlite://", "sqlite:///"])
 def test_a_store_that_nothing_can_open_is_called_so(url: str) -> None:
     for load in (load_settings, locate):

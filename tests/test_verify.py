@@ -324,6 +324,7 @@ def test_seeds_that_diverged_are_counted_and_left_out() -> None:
     assert ours.row()["accuracy"] == pytest.approx(0.625)
     claims = claims_of([ours, theirs], {"name": "main", "params": 10_000}, right)
     assert claims[1]["points"] == pytest.approx(25.0)  # seeds 1 and 3 alone
+    assert claims[1]["high"] - claims[1]["low"] > 10  # both seeds say 25, of four pictures
     assert claims[1]["seeds"] == 2
     assert Measured(student, (failed, failed)).row()["accuracy"] is None
 

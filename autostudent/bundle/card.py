@@ -182,7 +182,9 @@ def measured(facts: Facts) -> Iterator[str]:
 
 def claim_text(claim: Mapping[str, Any]) -> str:
     """A measured difference in one line."""
-    interval = f"{claim['points']:+.2f} points (95 % interval {claim['low']:+.2f} to {claim['high']:+.2f})"
+    ends = claim["low"], claim["high"]  # None where too few trainings ended for an interval
+    known = "unknown" if None in ends else f"{ends[0]:+.2f} to {ends[1]:+.2f}"
+    interval = f"{claim['points']:+.2f} points (95 % interval {known})"
     return f"{plain(claim['difference'])}: {interval}, {plain(claim['verdict'])}"
 
 

@@ -28,6 +28,14 @@ def quantity(value: object) -> object:
     return int(number) if number.is_integer() else number
 
 
+def pixels(value: object) -> object:
+    """The side of a square, or [height, width]."""
+    sides = [quantity(side) for side in value] if isinstance(value, list | tuple) else [quantity(value)] * 2
+    if len(sides) != 2 or not all(isinstance(side, int) and 4 <= side <= 1024 for side in sides):
+        raise ValueError("pixels from 4 to 1024, or [height, width]")
+    return sides if isinstance(value, list | tuple) else sides[0]
+
+
 Count = Annotated[int, BeforeValidator(quantity)]
 Positive = Annotated[Count, Field(ge=1)]
 Amount = Annotated[int | float, BeforeValidator(quantity), Field(gt=0)]
@@ -63,7 +71,7 @@ class DataEntry(Entry):
     root: str | None = None
     download: bool | None = None
     options: dict[str, Any] | None = None
-    size: Annotated[Count, Field(ge=4, le=1024)] | None = None
+    size: Annotated[int | list[int], BeforeValidator(pixels)] | None = None
     limit: Amount | None = None
     validation: Amount | None = None
     test: Amount | None = None

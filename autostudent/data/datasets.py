@@ -141,6 +141,8 @@ def load(spec: Mapping[str, Any], seed: int = 0) -> Dataset:
         test, places = cut("test", spec.get("test", 0.2), y, places, seed)
     if "limit" in spec and spec["limit"] != len(places):
         places, _ = cut("limit", spec["limit"], y, places, seed)
+    if raw.validation is not None and "validation" in spec:
+        raise ConfigError("data.validation", spec["validation"], "no entry: this source has its own validation split")
     if raw.validation is None:
         share = spec.get("validation", 0.2 if len(places) < SMALL else 0.1)
         held, places = cut("validation", share, y, places, seed)

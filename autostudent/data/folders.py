@@ -31,6 +31,8 @@ def parts(root: Path) -> dict[str, Folder]:
         raise DataError(f"data.images: there is no folder {root}")
     names = {path.name for path in root.iterdir() if path.is_dir() and not path.name.startswith(".")}
     if "train" in names and names <= {"train", "val", "validation", "test"}:
+        if {"val", "validation"} <= names:
+            raise DataError(f"data.images: {root} has both val and validation; one of them is expected")
         kinds = {name: "validation" if name == "val" else name for name in sorted(names)}
         return {kind: listed(root / name) for name, kind in kinds.items()}
     return {"train": listed(root)}
@@ -86,10 +88,25 @@ def read(folder: Folder, size: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]
     for number, (path, _) in enumerate(folder.files):
         with opened(path) as image:
             try:
-                out[number] = np.asarray(resized(image.convert("RGB"), size))
+                out[number] = np.asarray(resized(eight_bit(image).convert("RGB"), size))
             except Exception as error:
                 raise DataError(f"data.images: {path} is not a readable picture ({error})") from None
     return out, np.array([label for _, label in folder.files], np.int64)
+
+
+def eight_bit(image: Any) -> Any:
+    """A Pillow image with at most 8 bits a channel: 16-bit grey is scaled, where Pillow's `convert` would clip it.
+
+    Raises:
+        ValueError: for 32-bit pixels, whose range nobody knows.
+    """
+    if image.mode.startswith("I;16"):
+        from PIL import Image
+
+        return Image.fromarray(np.rint(np.asarray(image) / 257).astype(np.uint8))
+    if image.mode in ("I", "F"):
+        raise ValueError("32 bits a pixel; expected 8 or 16")
+    return image
 
 
 def resized(image: Any, size: tuple[int, int]) -> Any:
@@ -108,6 +125,7 @@ def collect(dataset: Iterable[Any], name: str, asked: object) -> tuple[np.ndarra
         if not hasattr(image, "convert") or isinstance(label, bool) or not isinstance(label, int | np.integer):
             kinds = f"{type(image).__name__}, {type(label).__name__}"
             raise DataError(f"data.torchvision: {name} gives ({kinds}); expected pictures with class numbers")
+        image = eight_bit(image)
         grey = image.mode in ("L", "1")
         image = image if grey else image.convert("RGB")
         size = size or fitting(image.size)

@@ -60,13 +60,18 @@ def arrays(spec: Mapping[str, Any]) -> Raw:
                 return [file[key] for key in keys]
         except FileNotFoundError:
             raise DataError(f"data.npz: there is no file {path}") from None
-        except (OSError, ValueError, TypeError, zipfile.BadZipFile) as error:
+        except (EOFError, OSError, ValueError, TypeError, zipfile.BadZipFile) as error:
             raise DataError(f"data.npz: {path} is not a readable npz file ({one_line(error)})") from None
 
     x, y = read("x_train", "y_train")
     with np.load(path, allow_pickle=False) as file:
         present = set(file.files)
-    classes = tuple(str(name) for name in read("class_names")[0]) if "class_names" in present else None
+    classes = None
+    if "class_names" in present:
+        (names,) = read("class_names")
+        if names.ndim != 1:
+            raise DataError(f"data.npz: class_names of {path} has shape {names.shape}; expected one name a class")
+        classes = tuple(str(name) for name in names)
     test: Callable[[], Arrays] | None = None
     if {"x_test", "y_test"} <= present:
 
@@ -101,7 +106,7 @@ def torchvision_set(spec: Mapping[str, Any]) -> Raw:
     if name not in known:
         raise unknown_name("data.torchvision", name, known)
     maker, options = getattr(datasets, name), dict(spec.get("options", {}))
-    accepted = inspect.signature(maker).parameters
+    accepted = parameters(maker)
     if "root" in accepted:
         if "root" not in spec:
             raise ConfigError("data.root", None, f"the folder that holds (or is to hold) {name}")
@@ -123,14 +128,32 @@ def torchvision_set(spec: Mapping[str, Any]) -> Raw:
 
     opened = part(train_options)
     size = spec.get("size")
-    classes = getattr(opened, "classes", None)
+    classes = tuple(str(c) for c in getattr(opened, "classes", None) or ())
+    first = 1 if classes[:1] == ("N/A",) else 0  # EMNIST's letters count from one
+
+    def collected(chosen: Any) -> Arrays:
+        x, y = folders.collect(chosen, name, size)
+        return x, y - first
+
     return Raw(
         name,
-        folders.collect(opened, name, size),
-        tuple(str(c) for c in classes) if classes else None,
-        (lambda: folders.collect(part(test_options), name, size)) if cut else None,
+        collected(opened),
+        classes[first:] or None,
+        (lambda: collected(part(test_options))) if cut else None,
         mirrored=name not in NEVER_MIRRORED,
     )
+
+
+def parameters(maker: type) -> set[str]:
+    """Names of what a class's constructor takes, those that it hands to its parents' as ``**kwargs`` included."""
+    names: set[str] = set()
+    for cls in maker.__mro__:
+        if "__init__" in vars(cls):
+            own = inspect.signature(vars(cls)["__init__"]).parameters.values()
+            names |= {parameter.name for parameter in own}
+            if all(parameter.kind is not parameter.VAR_KEYWORD for parameter in own):
+                break
+    return names
 
 
 def one_line(error: BaseException) -> str:

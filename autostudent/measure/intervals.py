@@ -55,11 +55,20 @@ def gap(teacher: Tensor, students: Sequence[Tensor], level: float = 0.95) -> Int
     differences over pictures.
     """
     differences = [float((teacher.float() - student.float()).mean()) for student in students]
-    seeds = interval(differences, level)
-    per_picture = teacher.double() - torch.stack([student.double() for student in students]).mean(0)
-    pictures = float(per_picture.std()) / math.sqrt(len(teacher)) * float(ndtri(0.5 + level / 2))
-    half = math.hypot(seeds.high - seeds.mean, pictures)
-    return Interval(seeds.mean, seeds.mean - half, seeds.mean + half, seeds.sd, seeds.n)
+    return with_pictures(interval(differences, level), [teacher], students, level)
+
+
+def with_pictures(found: Interval, ours: Sequence[Tensor], theirs: Sequence[Tensor], level: float = 0.95) -> Interval:
+    """An interval over training seeds, of the difference of two accuracies, widened for the choice of test pictures.
+
+    ``ours`` and ``theirs``: boolean ``(n,)``, one a training, which of the same pictures were classified correctly. Two
+    networks of equal accuracy differ on the pictures at hand however many seeds train them.
+    """
+    right = [torch.stack([one.double() for one in each]).mean(0) for each in (ours, theirs)]
+    differences = right[0] - right[1]
+    pictures = float(differences.std()) / math.sqrt(len(differences)) * float(ndtri(0.5 + level / 2))
+    half = math.hypot(found.high - found.mean, pictures)
+    return Interval(found.mean, found.mean - half, found.mean + half, found.sd, found.n)
 
 
 def paired(ours: Sequence[float], theirs: Sequence[float]) -> Interval:

@@ -84,7 +84,8 @@ class Contents:
     def teacher(self, split: str = "validation") -> Reference | None:
         """The teacher that students are compared with, as measured on ``split``."""
         found = [row for row in self.references if row.kind == "teacher" and row.split == split]
-        return found[0] if found else None
+        main = [row for row in found if row.name == self.study.get("teacher")]
+        return next(iter([*main, *found]), None)
 
     def method(self, trial: Trial) -> str:
         """The trial's method as a label."""

@@ -145,7 +145,8 @@ def standing(row: Reference) -> tuple[int, int, int, str]:
 def commands(study_file: str | None, verified: Sequence[int], references: Mapping[str, Mapping[str, Any]]) -> list[str]:
     """Shell lines that repeat the study, what was verified of it, and this page."""
     file = shlex.quote(study_file or "STUDY.yaml")
-    seeds = {references.get(f"{VERIFIED}student {number}", {}).get("seeds") for number in verified}
+    rows = [references.get(f"{VERIFIED}student {number}", {}) for number in verified]
+    seeds = {int(row["seeds"]) + int(row.get("diverged", 0)) if "seeds" in row else None for row in rows}
     given = f" --trials {','.join(map(str, verified))}" if verified else ""
     given += f" --seeds {seeds.pop()}" if len(seeds) == 1 and None not in seeds else ""
     family = [row for name, row in references.items() if name.startswith(VERIFIED) and row.get("kind") == "family"]

@@ -69,7 +69,7 @@ def points(difference: float, digits: int = 1) -> str:
 def price(axis: str, value: float, teacher: Reference | None) -> str:
     """A cost, and how many times less that is than the teacher's."""
     whole = teacher.cost(axis) if teacher else None
-    less = f' <small title="less than the teacher">{times(whole, value)} less</small>' if whole else ""
+    less = f' <small title="less than the teacher">{times(whole, value)} less</small>' if whole and value else ""
     return cost(axis, value) + less
 
 

@@ -10,7 +10,8 @@ import torch
 
 from autostudent.assets import Assets
 from autostudent.data.datasets import Dataset
-from autostudent.distill.recipe import Recipe
+from autostudent.distill.methods.ces_kd import CESKD
+from autostudent.distill.recipe import Recipe, layers
 from autostudent.distill.types import NetworkInfo, Spec, TopOf
 from autostudent.errors import ConfigError
 from autostudent.settings import LadderSettings, Roster
@@ -112,9 +113,15 @@ def require_data(recipes: Iterable[Recipe], dataset: Dataset) -> None:
 def require_open(recipes: Iterable[Recipe], teachers: Mapping[str, Teacher], student: Collection[str]) -> None:
     """Raises `ConfigError` when a recipe looks deeper into a teacher, or a student, than it lets anyone look.
 
-    Teachers that are not among ``teachers`` are not made yet. ``student``: the taps that every student promises.
+    Likewise when its experts do not fall in size. Teachers that are not among ``teachers`` are not made yet.
+    ``student``: the taps that every student promises.
     """
     for recipe in recipes:
+        sizes = [teachers[name].costs["params"] for name in recipe.teachers if name in teachers]
+        experts = any(isinstance(layer, CESKD) for layer in layers(recipe.method))
+        if experts and sizes != sorted(sizes, reverse=True):
+            allowed = "the largest first: among experts the last, taken for the smallest, teaches the easy pictures"
+            raise ConfigError("teachers", ", ".join(recipe.teachers), allowed)
         needs = recipe.method.needs
         for tap in needs.taps:
             if tap not in student:

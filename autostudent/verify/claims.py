@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import Tensor
 
-from autostudent.measure.intervals import Interval, gap, interval, paired, unpack, welch
+from autostudent.measure.intervals import Interval, gap, interval, paired, unpack, welch, with_pictures
 from autostudent.verify.contenders import Contender
 
 AVERAGED = ("accuracy", "nll", "ece", "agreement")
@@ -59,7 +59,7 @@ class Measured:
 
 
 def claims_of(measured: Sequence[Measured], teacher: Mapping[str, Any], teacher_right: Tensor) -> list[dict[str, Any]]:
-    """Differences that matter, each with its 95 % interval; one that holds zero is called a tie.
+    """Differences that matter, each with its 95 % interval (seeds and pictures); one that holds zero is called a tie.
 
     A student comes before its controls, rival and family. With controls it shares seeds, so that differences are
     paired; a seed that diverged in either is left out.
@@ -75,23 +75,25 @@ def claims_of(measured: Sequence[Measured], teacher: Mapping[str, Any], teacher_
                 ratio = teacher["params"] / entry.contender.costs["params"]
                 claims.append({**claim(f"{teacher['name']} - {entry.contender.name}", found), "params_ratio": ratio})
         elif student is not None:
-            difference = compared(student, entry)
+            difference = compared(student, entry, len(teacher_right))
             if difference is not None:
                 claims.append(claim(f"{student.contender.name} - {entry.contender.name}", difference))
     return claims
 
 
-def compared(student: Measured, other: Measured) -> Interval | None:
+def compared(student: Measured, other: Measured, pictures: int) -> Interval | None:
     """The student's accuracy minus the other's: paired over common seeds with a control, else unpaired."""
-    if other.contender.kind != "control":
-        ours, theirs = student.accuracies(), other.accuracies()
-        return welch(ours, theirs) if ours and theirs else None
-    pairs = [
-        (mine["test"]["accuracy"], its["test"]["accuracy"])
-        for mine, its in zip(student.outcomes, other.outcomes, strict=True)
-        if "failed" not in mine and "failed" not in its
-    ]
-    return paired([mine for mine, _ in pairs], [its for _, its in pairs]) if pairs else None
+    ours, theirs = student.whole, other.whole
+    if other.contender.kind == "control":
+        both = zip(student.outcomes, other.outcomes, strict=True)
+        pairs = [pair for pair in both if not any("failed" in outcome for outcome in pair)]
+        ours, theirs = [pair[0] for pair in pairs], [pair[1] for pair in pairs]
+    if not ours or not theirs:
+        return None
+    mine, its = ([outcome["test"]["accuracy"] for outcome in each] for each in (ours, theirs))
+    found = paired(mine, its) if other.contender.kind == "control" else welch(mine, its)
+    right, other_right = ([unpack(outcome["correct"], pictures) for outcome in each] for each in (ours, theirs))
+    return with_pictures(found, right, other_right)
 
 
 def claim(what: str, found: Interval) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
 
 from autostudent.build.network import Network, build
-from autostudent.bundle.card import plain
+from autostudent.bundle.card import claim_text, plain
 from autostudent.bundle.export import base_files, place, require_free, spread, wanted_formats
 from autostudent.bundle.formats import ExportMismatch, compare
 from autostudent.bundle.manifest import CARD, GRAPH, MANIFEST, PREPROCESSING, WEIGHTS, seal
@@ -194,6 +194,12 @@ def test_formats(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "onnxscript", None)
     with pytest.raises(ExtraMissing, match=r"pip install 'autostudent\[onnx\]'"):
         wanted_formats(("all",))
+
+
+def test_a_claim_of_a_single_training_has_no_interval() -> None:
+    claim = {"difference": "main - student 1", "points": 1.0, "low": -0.5, "high": 2.5, "verdict": "tie"}
+    assert "(95 % interval -0.50 to +2.50)" in claim_text(claim)
+    assert "+1.00 points (95 % interval unknown)" in claim_text({**claim, "low": None, "high": None})
 
 
 def test_user_text_stands_as_text_in_the_card() -> None:

@@ -124,6 +124,25 @@ def test_torchvision_with_its_own_test_split(tmp_path):
     assert data.classes[9] == "Ankle boot"
 
 
+def test_sets_that_hand_options_to_their_parents(tmp_path, monkeypatch):
+    """EMNIST takes ``train`` and ``download`` for MNIST, and its letters count from one."""
+    rng, raw = np.random.default_rng(0), tmp_path / "EMNIST" / "raw"
+    for split, first, classes in (("letters", 1, 26), ("digits", 0, 10)):
+        for part, samples in (("train", 156), ("test", 52)):
+            write_idx(raw / f"emnist-{split}-{part}-images-idx3-ubyte", rng.integers(0, 256, (samples, 28, 28)))
+            write_idx(raw / f"emnist-{split}-{part}-labels-idx1-ubyte", np.arange(samples) % classes + first)
+    for split, classes in (("letters", 26), ("digits", 10)):
+        data = load({"torchvision": "EMNIST", "root": str(tmp_path), "options": {"split": split}})
+        assert (len(data.classes), data.classes[0]) == (classes, "a" if split == "letters" else "0")
+        assert (len(data.train) + len(data.validation), len(data.test)) == (156, 52)
+        assert sorted(set(data.test.y.tolist())) == list(range(classes))
+    fetched = []
+    monkeypatch.setattr("torchvision.datasets.QMNIST.download", lambda self: fetched.append(self.root))
+    with pytest.raises(DataError, match="QMNIST cannot be opened"):
+        load({"torchvision": "QMNIST", "root": str(tmp_path), "download": True})
+    assert fetched == [str(tmp_path)]
+
+
 BAD_ARRAYS = {
     "pictures are float32": {"x_train": np.zeros((90, 6, 5), np.float32)},
     "pictures have shape": {"x_train": np.zeros((90, 3, 6, 5), np.uint8)},
@@ -131,6 +150,7 @@ BAD_ARRAYS = {
     "labels are float64": {"y_train": np.arange(90) / 2},
     "labels run from -1": {"y_train": np.arange(90) % 3 - 1},
     "labels run from 0 to 2": {"class_names": np.array(["a", "b"])},
+    "class_names of .* has shape": {"class_names": np.array("abc")},
     "one class only": {"y_train": np.zeros(90, int)},
     "no array 'x_train'": {"x_train": None},
     "no training picture of class": {"y_train": np.arange(90) % 2 * 2},
@@ -150,6 +170,9 @@ def test_unfit_arrays_are_refused_in_one_line(tmp_path, message):
 def test_unreadable_files_are_refused(tmp_path):
     with pytest.raises(DataError, match="there is no file"):
         load({"npz": str(tmp_path / "absent.npz")})
+    (tmp_path / "empty.npz").touch()
+    with pytest.raises(DataError, match="not a readable npz"):
+        load({"npz": str(tmp_path / "empty.npz")})
     (tmp_path / "torn.npz").write_bytes(b"PK\x03\x04 not really")
     with pytest.raises(DataError, match="not a readable npz"):
         load({"npz": str(tmp_path / "torn.npz")})

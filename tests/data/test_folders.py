@@ -53,6 +53,31 @@ def test_train_and_test_folders(tmp_path):
         load({"images": str(tmp_path)})
 
 
+def test_sixteen_bits_are_scaled_and_thirty_two_refused(tmp_path):
+    """Pillow's own conversion clips: nearly every pixel would be white."""
+    deep = np.random.default_rng(0).integers(0, 2**16, (8, 8), dtype=np.uint16)
+    for name in ("a", "b"):
+        write(tmp_path / name, 6, (8, 8))
+        Image.fromarray(deep).save(tmp_path / name / "deep.png")
+    data = load({"images": str(tmp_path), "test": 1, "validation": 1, "meta": 0})
+    found = [part.x[i] for part in (data.train, data.validation, data.test) for i in range(len(part))]
+    assert any(np.array_equal(x[0].numpy(), np.rint(deep / 257)) and (x[0] == x[2]).all() for x in found)
+    Image.fromarray(deep.astype(np.float32)).save(tmp_path / "a" / "deep.tiff")
+    with pytest.raises(DataError, match=r"deep\.tiff is not a readable picture \(32 bits a pixel"):
+        load({"images": str(tmp_path)})
+
+
+def test_one_validation_folder_and_no_share_beside_it(tmp_path):
+    for part in ("train", "validation"):
+        for name in ("a", "b"):
+            write(tmp_path / part / name, 10)
+    with pytest.raises(ConfigError, match="its own validation split"):
+        load({"images": str(tmp_path), "validation": 0.3})
+    write(tmp_path / "val" / "a", 1)
+    with pytest.raises(DataError, match="both val and validation"):
+        load({"images": str(tmp_path)})
+
+
 def test_unfit_folders_are_refused(tmp_path):
     with pytest.raises(DataError, match="no folder"):
         load({"images": str(tmp_path / "absent")})

@@ -9,7 +9,7 @@ import pytest
 import torch
 from scipy import stats
 
-from autostudent.measure.intervals import gap, interval, pack, paired, unpack, welch
+from autostudent.measure.intervals import gap, interval, pack, paired, unpack, welch, with_pictures
 
 
 def test_interval_agrees_with_scipy() -> None:
@@ -54,6 +54,22 @@ def test_gap_covers_the_truth_about_as_often_as_it_says() -> None:
         hits += found.low <= 0.05 <= found.high
 
     assert 0.9 <= hits / rounds <= 1.0
+
+
+def test_networks_of_equal_accuracy_are_seldom_told_apart_however_many_seeds_train_them() -> None:
+    """Each has pictures that are hard for it alone, with every seed; an interval over seeds takes that for a gain."""
+    rng = np.random.default_rng(0)
+    wrong, careless, rounds = 0, 0, 200
+    for _ in range(rounds):
+        chances = [np.where(rng.random(360) < 0.06, 0.6, 0.002) for _ in range(2)]  # of an error, a picture
+        ours, theirs = ([torch.from_numpy(rng.random(360) > chance) for _ in range(10)] for chance in chances)
+        seeds = welch(*([float(one.double().mean()) for one in each] for each in (ours, theirs)))
+        whole = with_pictures(seeds, ours, theirs)
+        wrong += not whole.low <= 0 <= whole.high
+        careless += not seeds.low <= 0 <= seeds.high
+
+    assert wrong / rounds <= 0.07
+    assert careless / rounds >= 0.2
 
 
 def test_bits_survive_packing() -> None:

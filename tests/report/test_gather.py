@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 from autostudent.assets import Assets
-from autostudent.report.contents import Reference
+from autostudent.report.contents import Contents, Reference
 from autostudent.report.gather import DRAWN, commands, graphs, references_of, standing
 from autostudent.store.choose import recommended
 from tests.report.synthetic import small_graph
@@ -58,9 +58,23 @@ def test_a_teacher_of_the_search_stands_on_validation() -> None:
     assert (teacher.name, teacher.kind, teacher.split, teacher.params) == ("main", "teacher", "validation", 10**6)
 
 
+def test_students_are_compared_with_the_first_teacher_of_the_file() -> None:
+    rows = [Reference(name, "teacher", 0.9, "validation") for name in ("main", "checkpoint")]
+    contents = Contents(
+        study={"teacher": "main"}, objectives=(), trials=(), front=(), references=sorted(rows, key=standing)
+    )
+    assert [row.name for row in contents.references] == ["checkpoint", "main"]
+    teacher = contents.teacher()
+    assert teacher is not None
+    assert teacher.name == "main"
+    assert contents.teacher("test") is None
+
+
 def test_the_commands_repeat_what_was_verified() -> None:
     rows = {f"verified: student {n}": {"seeds": 3} for n in (4, 7)}
     assert commands("my study.yaml", [4, 7], rows)[1] == "autostudent verify 'my study.yaml' --trials 4,7 --seeds 3"
+    diverged = {"verified: student 4": {"seeds": 2, "diverged": 1}}
+    assert commands("s.yaml", [4], diverged)[1].endswith("--trials 4 --seeds 3")
     fresh = {"verified: fresh graphs like student 4": {"kind": "family", "seeds": 4, "diverged": 1}}
     assert commands("s.yaml", [4, 7], {**rows, **fresh})[1].endswith("--trials 4,7 --seeds 3 --family 5")
     assert commands(None, [], {})[1] == "autostudent verify STUDY.yaml"

@@ -2,8 +2,11 @@ import pytest
 import torch
 
 from autostudent.assets import Assets
-from autostudent.errors import AssetError
+from autostudent.distill.recipe import read_recipe
+from autostudent.errors import AssetError, ConfigError
 from autostudent.measure.predict import predict
+from autostudent.settings import roster_of
+from autostudent.teach.catalogue import require_open
 from autostudent.teach.derived import Facts, facts_of
 from autostudent.teach.teachers import resolve
 
@@ -22,6 +25,22 @@ def test_golden_facts_by_hand():
 def test_the_largest_stands_in_where_all_are_wrong():
     wrong = torch.tensor([[0.0, 1.0]])
     assert facts_of([wrong, wrong, wrong], torch.tensor([0]))["ladder_agreement"].tolist() == [0]
+
+
+def test_experts_fall_in_size(digits, shared):
+    """Easy pictures are for the last of them, which without a ladder is the last that the file names."""
+    shapes = {"small": {"depth": 8, "width": 4}, "large": {"depth": 8, "width": 8}}
+    specs = {name: {"resnet": shape, "epochs": 1} for name, shape in shapes.items()}
+    teachers = {name: resolve(name, spec, digits, shared) for name, spec in specs.items()}
+    config = {"kd.loss": "kd", "teach.scheme": "experts"}
+    for names, falling in ((("large", "small"), True), (("small", "large"), False)):
+        recipe = read_recipe(config, roster_of({name: specs[name] for name in names}, None))
+        assert recipe.teachers == names
+        if falling:
+            require_open([recipe], teachers, ())
+        else:
+            with pytest.raises(ConfigError, match="teachers: got 'small, large'; expected the largest first"):
+                require_open([recipe], teachers, ())
 
 
 def test_facts_are_kept_under_the_teachers(digits, teacher, shared, tmp_path):
