@@ -86,9 +86,7 @@ def test_pictures_may_be_higher_than_wide() -> None:
     for given, size in (("[12, 16]", [12, 16]), ("24", 24)):
         assert load_settings(DIGITS, [f"data={{images: folder, size: {given}}}"]).data["size"] == size
     for given in ("[2, 16]", "[16]", "2"):
-        with pytest.raises(
-            ConfigError, match=r"data.size: got .* expected pixels from 4 to 1024"
-        ):
+        with pytest.raises(ConfigError, match=r"data.size: got .* expected pixels from 4 to 1024"):
             load_settings(DIGITS, [f"data={{images: folder, size: {given}}}"])
 
 
