@@ -125,12 +125,10 @@ class BranchSpace(StudySpace):
                 if all(name in config for name in group):
                     branch = tuple(name for name in self.columns if name in config)
                     seen.setdefault(tuple(config[name] for name in group), set()).add(branch)
-            places = list(seen.values())
-            if any(a != b and a & b for a, b in combinations(places, 2)):
+            home: dict[Branch, set[Branch]] = {}  # branches in which the same values occur
+            if any(home.setdefault(branch, places) != places for places in seen.values() for branch in places):
                 continue
-            told = {
-                (a, b) for a, b in alike if any(a in p and b not in p for p in places) and any(b in p for p in places)
-            }
+            told = {(a, b) for a, b in alike if a in home and b in home and home[a] != home[b]}
             if not told:
                 continue
             alike -= told
