@@ -29,7 +29,7 @@ def quantity(value: object) -> object:
 
 
 def pixels(value: object) -> object:
-    """The side of a square, or [height, width]."""
+    """The side of a square, or [height, width]: as `data.folders.given_size`, which would load torch here."""
     sides = [quantity(side) for side in value] if isinstance(value, list | tuple) else [quantity(value)] * 2
     if len(sides) != 2 or not all(isinstance(side, int) and 4 <= side <= 1024 for side in sides):
         raise ValueError("pixels from 4 to 1024, or [height, width]")
