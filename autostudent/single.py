@@ -79,7 +79,7 @@ class Course:
             ConfigError: for a recipe that cannot be put together, or asks for what the course does not have.
         """
         read = [read_recipe(config, self.roster) for config in recipes]
-        require_data(read, self.dataset)
+        require_data(read, self.dataset, self.epochs)
         seed, assets = int(self.dataset.spec["seed"]), Assets(self.artifacts)
         wanted = {name for recipe in read for name in recipe.teachers}
         tops = {self.ladder.of} if self.ladder and wanted - set(self.teachers) else set()

@@ -233,7 +233,7 @@ class Study:
         """Raises for what can be known to be wrong before any training: GPUs, limits, recipes."""
         require_gpus(self.settings.run)
         require_feasible(self.settings.objectives, self.probes)
-        require_data(self.recipes, self.dataset)
+        require_data(self.recipes, self.dataset, self.settings.budget.epochs)
 
     @cached_property
     def recipes(self) -> list[Recipe]:

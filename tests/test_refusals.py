@@ -11,12 +11,14 @@ import torch
 
 from autostudent.assets import Assets
 from autostudent.data.datasets import load
+from autostudent.distill.fit import Fit
 from autostudent.distill.recipe import read_recipe
 from autostudent.errors import ConfigError
 from autostudent.settings import SpaceSettings, roster_of
 from autostudent.teach.catalogue import require_data, require_open
 from autostudent.teach.teachers import resolve
 from autostudent.testing.studies import InlineStudy, small_settings
+from autostudent.testing.toys import toy_job
 
 CA_MKD = "kd.loss: {choice: [ca_mkd]}"
 CASES: dict[str, tuple[str, dict[str, Any], str]] = {
@@ -100,6 +102,16 @@ def test_mixed_pictures_are_refused_where_one_label_is_needed() -> None:
     data = {"name": "digits", "limit": 300}
     mixed = load({**data, "augment": {"mixup": 0.3}})
     with pytest.raises(ConfigError, match=r"data.augment.mixup: got 0.3; expected 0: teacher_sweet_spot.* one class"):
-        require_data([shuffling], mixed)
-    require_data([shuffling], load(data))
-    require_data([read_recipe(config, roster)], mixed)
+        require_data([shuffling], mixed, 3)
+    require_data([shuffling], load(data), 3)
+    require_data([read_recipe(config, roster)], mixed, 3)
+
+
+def test_more_generations_than_epochs_are_refused() -> None:
+    recipe = read_recipe({"kd.loss": "self_kd", "self_kd.generations": 3}, roster_of({}, None))
+    data = load({"name": "digits", "limit": 300})
+    with pytest.raises(ConfigError, match=r"budget.epochs: got 3; expected at least 4: self_kd"):
+        require_data([recipe], data, 3)
+    require_data([recipe], data, 4)
+    with pytest.raises(ConfigError, match="3 epochs'; expected at least 4 epochs"):
+        Fit(toy_job(recipe.method, 0, epochs=3))

@@ -327,6 +327,9 @@ def test_seeds_that_diverged_are_counted_and_left_out() -> None:
     assert claims[1]["high"] - claims[1]["low"] > 10  # both seeds say 25, of four pictures
     assert claims[1]["seeds"] == 2
     assert Measured(student, (failed, failed)).row()["accuracy"] is None
+    once = [Measured(each.contender, each.outcomes[:1]) for each in (ours, theirs)]
+    verdicts = [claim["verdict"] for claim in claims_of(once, {"name": "main", "params": 10_000}, right)]
+    assert verdicts == ["unknown", "unknown"]  # one training says nothing, not that nothing is between them
 
 
 def test_three_seeds_unless_told_otherwise() -> None:

@@ -48,6 +48,9 @@ def options(debug: bool = typer.Option(False, "--debug", help="Show tracebacks; 
     """Searches small student networks and their distillation recipe together."""
 
 
+INTERRUPTED = (130, 143)  # how a command ends after SIGINT (typer sees to that) and after SIGTERM
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     """Runs a command. Exit codes: 0 done, 1 stopped by failures of its own, 2 something given cannot be used."""
     given = list(sys.argv[1:] if arguments is None else arguments)
@@ -76,6 +79,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             raise
         errors.print(f"autostudent: the store cannot be used: {reason}", markup=False, highlight=False, soft_wrap=True)
         raise SystemExit(1) from None
-    except KeyboardInterrupt:
-        errors.print("autostudent: interrupted; the same command goes on where it was", soft_wrap=True)
-        raise SystemExit(130) from None
+    except SystemExit as ended:
+        if ended.code in INTERRUPTED:
+            errors.print("autostudent: interrupted; the same command goes on where it was", soft_wrap=True)
+        raise

@@ -19,8 +19,9 @@ def verify(
         typer.Option("--trials", "--trial", metavar="N[,N]", help="Front members to prove; repeatable."),
     ] = None,
     shortlist: Annotated[
-        int, typer.Option("--shortlist", metavar="N", help="Choose 1 to 3: smallest as good, best, and one between.")
-    ] = 1,
+        int | None,
+        typer.Option("--shortlist", metavar="N", help="Choose 1 (default) to 3: smallest as good, best, one between."),
+    ] = None,
     seeds: Annotated[int, typer.Option("--seeds", min=2, metavar="K", help="Fresh trainings of each network.")] = 3,
     family: Annotated[
         int, typer.Option("--family", metavar="K", help="Also train K fresh graphs from each one's generator.")
@@ -42,13 +43,21 @@ def verify(
     from autostudent.verify import verify as prove
 
     numbers = trial_numbers(trials)
+    if numbers is not None and shortlist is not None:
+        raise ConfigError("--shortlist", shortlist, "no --trials beside it: both say which students to prove")
     loaded = load_study(study, assignments or (), store=store)
     progress = errors if json else out
 
     def say(text: str) -> None:
         progress.print(text, markup=False, soft_wrap=True)
 
-    proof = prove(loaded, numbers, seeds, say, compare, shortlist=shortlist, family=family)
+    try:
+        few = 1 if shortlist is None else shortlist
+        proof = prove(loaded, numbers, seeds, say, compare, shortlist=few, family=family)
+    except ConfigError as error:
+        if error.key not in ("trials", "shortlist", "family"):
+            raise
+        raise ConfigError(f"--{error.key}", error.given, error.allowed) from None
     if json:
         as_json(dataclasses.asdict(proof))
         return

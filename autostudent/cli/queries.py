@@ -10,9 +10,9 @@ import typer
 from rich.markup import escape
 
 from autostudent.cli.options import AsJson, Assignments, MaybeStudyFile, StoreUrl, StudyName, open_store
-from autostudent.cli.shown import as_json, front_table, out
+from autostudent.cli.shown import as_json, errors, front_table, out
 from autostudent.errors import ConfigError
-from autostudent.report.words import AXES, cost, percent, taught_by
+from autostudent.report.words import AXES, cost, empty_front, percent, taught_by
 
 RULES = {"accuracy": "accuracy", "knee": "knee", "smallest": "smallest_within_1se"}
 
@@ -27,6 +27,9 @@ def pareto(
     """The Pareto front: students that no other beats in accuracy and in every cost."""
     with open_store(study, store, name, assignments) as opened:
         rows, references, title, objectives = opened.front(), opened.references(), opened.study, opened.objectives
+        missed = "" if rows else empty_front(opened.trials(), objectives)
+    if missed:
+        errors.print(missed, markup=False, soft_wrap=True)
     if json:
         as_json(rows)
     else:
@@ -63,8 +66,8 @@ def best(
 
     if within is not None and not 0 <= within <= 100:
         raise ConfigError("--within", within, "points of accuracy, 0 to 100")
-    if min_accuracy is not None and not 0 <= min_accuracy <= 100:
-        raise ConfigError("--min-accuracy", min_accuracy, "a percentage, 0 to 100")
+    if min_accuracy is not None and not (min_accuracy == 0 or 1 < min_accuracy <= 100):
+        raise ConfigError("--min-accuracy", min_accuracy, "a percentage: 97 for 97 %")
     if within is not None and rule != "accuracy":
         raise ConfigError("--within", within, f"no --rule beside it: both say which student to take, got {rule}")
     if rule not in RULES:

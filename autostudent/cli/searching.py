@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import shlex
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -10,10 +11,10 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
-from autostudent.cli.options import AsJson, Assignments, StoreUrl, StudyFile, front_of
+from autostudent.cli.options import AsJson, Assignments, StoreUrl, StudyFile
 from autostudent.cli.shown import as_json, errors, front_table, out
 from autostudent.cli.view import view
-from autostudent.report.words import AXES, cost, duration, effort, percent
+from autostudent.report.words import AXES, cost, duration, effort, empty_front, percent
 
 if TYPE_CHECKING:
     from autostudent.study import CheckReport
@@ -90,11 +91,16 @@ def search(
     with view(errors if json else out, loaded.settings) as shown:
         loaded.run(shown)
     settings = loaded.settings
-    rows, references = front_of(settings)
+    with Store.read(settings.store, settings.study) as stored:
+        rows, references, spent = stored.front(), stored.references(), stored.described().get("effort", {})
+        missed = "" if rows else empty_front(stored.trials(), stored.objectives)
+    if missed:
+        errors.print(missed, markup=False, soft_wrap=True)
     if json:
         as_json(rows)
         return
     out.print(front_table(rows, references, settings.objectives, title=f"Pareto front of {settings.study}"))
-    with Store.read(settings.store, settings.study) as stored:
-        out.print(effort(stored.described().get("effort", {})))
-    out.print(f"Next: autostudent report {escape(str(study))}")
+    out.print(effort(spent))
+    repeated = [part for entry in assignments or () for part in ("--set", entry)]
+    repeated += ["--store", store] if store else []
+    out.print(f"Next: {shlex.join(['autostudent', 'report', str(study), *repeated])}", markup=False, soft_wrap=True)

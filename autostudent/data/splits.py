@@ -43,19 +43,19 @@ def stratified(y: np.ndarray, count: int, rng: np.random.Generator) -> tuple[np.
     classes, sizes = np.unique(y, return_counts=True)
     exact = sizes * (count / len(y))
     quota = np.floor(exact).astype(int)
-    quota = np.minimum(np.maximum(quota, (sizes > 1).astype(int)), np.maximum(sizes - 1, 0))
-    _settle(quota, exact, sizes, count)
+    least, most = (sizes > 1).astype(int), np.where(sizes > 1, sizes - 1, sizes)
+    quota = np.clip(quota, least, np.maximum(sizes - 1, 0))
+    _settle(quota, exact, count, least, most)
+    _settle(quota, exact, count, np.zeros_like(sizes), sizes)
     cut = [rng.permutation(np.flatnonzero(y == label))[:n] for label, n in zip(classes, quota, strict=True)]
     taken = np.zeros(len(y), dtype=bool)
     taken[np.concatenate(cut)] = True
     return np.flatnonzero(taken), np.flatnonzero(~taken)
 
 
-def _settle(quota: np.ndarray, exact: np.ndarray, sizes: np.ndarray, count: int) -> None:
-    """Moves ``quota`` in place, one sample at a time, until it sums to ``count``."""
-    while quota.sum() < count:
-        short = np.where(quota < sizes, exact - quota, -np.inf)
-        quota[int(short.argmax())] += 1
-    while quota.sum() > count:
-        over = np.where(quota > 0, quota - exact, -np.inf)
-        quota[int(over.argmax())] -= 1
+def _settle(quota: np.ndarray, exact: np.ndarray, count: int, least: np.ndarray, most: np.ndarray) -> None:
+    """Moves ``quota`` in place between the bounds, one by one, until it sums to ``count`` or all are there."""
+    while quota.sum() < count and (quota < most).any():
+        quota[int(np.where(quota < most, exact - quota, -np.inf).argmax())] += 1
+    while quota.sum() > count and (quota > least).any():
+        quota[int(np.where(quota > least, quota - exact, -np.inf).argmax())] -= 1

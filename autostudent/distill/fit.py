@@ -22,7 +22,7 @@ from autostudent.distill.ledger import Stopwatch
 from autostudent.distill.method import Method
 from autostudent.distill.optim import SGD, anneal_steps
 from autostudent.distill.replay import Replay, can_replay
-from autostudent.distill.roles import network_of, optimizer_of
+from autostudent.distill.roles import network_of, optimizer_of, own_draws
 from autostudent.distill.types import Batch, Output, Probe, Role, Spec, Stage, State, View
 from autostudent.errors import AutostudentError
 
@@ -53,9 +53,8 @@ class Fit:
         keep = torch.ones(len(job.labels), dtype=torch.bool)
         keep[held] = False
         self.positions, self.held = keep.nonzero().flatten(), held
-        classes, smoothing = job.classes, job.optim.smoothing
         # What steps read lies where they run: a copy from the processor would make every step wait for the device.
-        self._soft = (torch.eye(classes) * (1 - smoothing) + smoothing / classes).to(job.device)
+        self._soft = torch.eye(job.classes, device=job.device)
         self._labels = job.labels.to(job.device)
         self._facts = {name: fact.to(job.device) for name, fact in job.facts.items()}
         self.steps_per_epoch = -(-len(self.positions) // job.optim.batch_size)
@@ -155,8 +154,9 @@ class Fit:
             x = self.job.sources[int(where)].outputs(batch, (tap,)).taps[tap]
         network, replay = self.networks[role.name], self._replays.get(role.name)
         run: Callable[[Tensor], Output] = lambda given: self._passed(network, given, taps)  # noqa: E731
-        told = replay.forward(x, run) if replay is not None and torch.is_grad_enabled() else None
-        return run(x) if told is None else told
+        with own_draws(network, self.job.device, self.job.seed, "forward", role.name, self.step):
+            told = replay.forward(x, run) if replay is not None and torch.is_grad_enabled() else None
+            return run(x) if told is None else told
 
     def _passed(self, network: nn.Module, x: Tensor, taps: Sequence[str]) -> Output:
         half = self.job.device.type == "cuda"  # losses are in single precision everywhere
@@ -195,7 +195,8 @@ class Fit:
     def _objective(self, role: Role, view: View) -> Tensor:
         """mean over the batch of (label weight x cross-entropy + the method's loss)."""
         method, state = self._method(role), self.states[role.name]
-        labels = F.cross_entropy(view.logits, view.batch.target, reduction="none")
+        smoothing = self.job.optim.smoothing
+        labels = F.cross_entropy(view.logits, view.batch.target, reduction="none", label_smoothing=smoothing)
         total = method.label_weight(view, state) * labels + method.loss(view, state)
         assert total.shape == (len(view.batch.index),), f"{type(method).__name__} gave {tuple(total.shape)}, not (B,)"
         return total.mean()

@@ -99,6 +99,8 @@ def check_needs(method: Method, job: Job) -> None:
         raise ConfigError(f"method {name}", "no meta split", "data with a meta split (data.meta > 0)")
     if needs.one_label and job.bank.mixing(0) is not None:
         raise ConfigError(f"method {name}", "mixed views", "views without MixUp (data.augment.mixup: 0)")
+    if job.optim.epochs < needs.epochs:
+        raise ConfigError(f"method {name}", f"{job.optim.epochs} epochs", f"at least {needs.epochs} epochs")
     missing = [fact for fact in needs.derived if fact not in job.facts]
     if missing:
         raise ConfigError(f"method {name}", f"no {', '.join(missing)}", "derived facts prepared before training")

@@ -91,14 +91,19 @@ def nkd(student: Tensor, teacher: Tensor, target: Tensor, temperature: Temperatu
     """-w log p_s(y) at T = 1, with w = p_t(y) detached, - γ T² Σ_{c≠y} p̂_t(c) log p̂_s(c), p̂ without the label's column.
 
     Yang et al. 2023 (arXiv 2303.13005). A cross-entropy: the teacher's entropy is left in. The labels' own
-    cross-entropy is not part of it. y is the largest entry of ``target``.
+    cross-entropy is not part of it. y is the largest entry of ``target``. A temperature that is itself learned is only
+    told of the divergence: the entropy grows with T², whatever the student does, and would drive it to its end.
     """
     label = target.argmax(1)
     weight = log_probabilities(teacher).gather(1, label[:, None]).squeeze(1).exp().detach()
     own = log_probabilities(student).gather(1, label[:, None]).squeeze(1)
     log_s = log_probabilities(without_label(student, label), temperature)
     log_t = log_probabilities(without_label(teacher, label), temperature)
-    return -weight * own - gamma * temperature**2 * (log_t.exp() * log_s).sum(1)
+    rest = -gamma * temperature**2 * (log_t.exp() * log_s).sum(1)
+    if isinstance(temperature, Tensor) and temperature.requires_grad:
+        level = gamma * temperature**2 * entropy(log_t)
+        rest = rest - level + level.detach()
+    return -weight * own + rest
 
 
 def tf_nkd(student: Tensor, target: Tensor) -> Tensor:

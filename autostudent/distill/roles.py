@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import torch
 from torch import nn
 
@@ -37,6 +40,17 @@ def network_of(job: Job, name: str, model: object, stage: int) -> nn.Module:
         case _:
             raise TypeError(f"role {name}: unknown model {model!r}")
     return network.to(job.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+
+@contextmanager
+def own_draws(network: nn.Module, device: torch.device, *parts: object) -> Iterator[None]:
+    """What a network draws of its own (dropout) is a function of ``parts``. Networks of graphs draw nothing."""
+    if hasattr(network, "architecture"):
+        yield
+        return
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+        torch.manual_seed(derive_seed(*parts))
+        yield
 
 
 def optimizer_of(job: Job, role: Role, network: nn.Module, state: State) -> SGD:

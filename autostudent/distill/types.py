@@ -19,10 +19,10 @@ Tree = Any  # a tensor (images), or a mapping of named tensors (tokens, mask; se
 class Batch:
     """One mini-batch. ``x``: images ``(B, channels, H, W)`` in [0, 1], or a mapping of tensors with B rows each.
 
-    ``target``: label probabilities ``(B, C)``. ``index``: ``(B,)`` positions in the training set. ``view``: number of
-    the augmented view in the bank; None when the batch is no longer a view of the bank (then nothing cached applies).
-    Where the bank mixes pictures by pairs, ``target`` holds both labels and ``index`` is the picture with the larger
-    share, so that the largest entry of ``target`` is its label.
+    ``target``: label probabilities ``(B, C)``, before any label smoothing. ``index``: ``(B,)`` positions in the
+    training set. ``view``: number of the augmented view in the bank; None when the batch is no longer a view of the
+    bank (then nothing cached applies). Where the bank mixes pictures by pairs, ``target`` holds both labels and
+    ``index`` is the picture with the larger share, so that the largest entry of ``target`` is its label.
     """
 
     x: Tree
@@ -97,7 +97,7 @@ class Needs:
     ``teachers``: least and most number of frozen teachers (None: any). ``access``: the deepest look into a teacher
     that is needed (one of `ACCESS`). ``taps``: names needed of student and teachers. ``meta``: a held-out part of the
     training set. ``derived``: names of per-sample facts about the teachers. ``live``: cached outputs will not do.
-    ``one_label``: every picture shows one class; a bank with MixUp will not do.
+    ``one_label``: every picture shows one class; a bank with MixUp will not do. ``epochs``: least length of a training.
     """
 
     teachers: tuple[int, int | None] = (0, 0)
@@ -107,6 +107,7 @@ class Needs:
     derived: tuple[str, ...] = ()
     live: bool = False
     one_label: bool = False
+    epochs: int = 1
 
     @property
     def meta_split(self) -> bool:
@@ -125,6 +126,7 @@ class Needs:
             derived=tuple(dict.fromkeys((*self.derived, *other.derived))),
             live=self.live or other.live,
             one_label=self.one_label or other.one_label,
+            epochs=max(self.epochs, other.epochs),
         )
 
 

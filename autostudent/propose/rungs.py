@@ -37,24 +37,27 @@ def unranked(history: History) -> Trial | None:
 def promising(history: History, level: int) -> list[Trial]:
     """Paused trials at a rung: families of which the smallest share went on first, in each the best by rank.
 
-    Ties go to the most isolated on the front. Last come the `hopeless`, whom only their small size keeps on the front.
+    Ties go to the most isolated on the front, those of different families (each has its ends) to whom the fewest of all
+    families dominate. Last come the `hopeless`, whom only their small size keeps on the front.
     """
     epoch = history.problem.rungs[level]
     reached = _arrived(history, epoch)
-    order: list[tuple[bool, float, int, float, int, Trial]] = []
+    everybody = _points_at(history, reached, epoch)
+    order: list[tuple[bool, float, int, float, int, int, Trial]] = []
     for group in _families(history, reached).values():
         lost = hopeless(history, group, epoch)
-        values = history.points(group)
-        values[:, 0] = [history.loss_at(trial, epoch) for trial in group]
+        values = _points_at(history, group, epoch)
         rank = ranks(values)
         spread = _isolation(values, rank)
         gone = sum(trial.epoch > epoch or _climbs(history, trial, level) for trial in group) / len(group)
+        ends = np.isinf(spread)  # the others do not tie
+        better = [_dominators(everybody, point) if end else 0 for point, end in zip(values, ends, strict=True)]
         order += [
-            (trial.number in lost, gone, int(rank[i]), -spread[i], trial.number, trial)
+            (trial.number in lost, gone, int(rank[i]), -spread[i], better[i], trial.number, trial)
             for i, trial in enumerate(group)
             if trial.state is TrialState.PAUSED and trial.epoch == epoch
         ]
-    return [trial for *_, trial in sorted(order, key=lambda entry: entry[:5])]
+    return [trial for *_, trial in sorted(order, key=lambda entry: entry[:6])]
 
 
 def hopeless(history: History, group: Sequence[Trial], epoch: int) -> set[int]:
@@ -131,6 +134,18 @@ def _arrived(history: History, epoch: int) -> list[Trial]:
         for trial in history.trials
         if any(result.epoch == epoch and result.valid and name in result.values for result in trial.results)
     ]
+
+
+def _points_at(history: History, trials: Sequence[Trial], epoch: int) -> np.ndarray:
+    """(n, objectives) of trials, the measured one as it was at a rung."""
+    points = history.points(trials)
+    points[:, 0] = [history.loss_at(trial, epoch) for trial in trials]
+    return points
+
+
+def _dominators(points: np.ndarray, point: np.ndarray) -> int:
+    """How many of ``points`` (n, m) are nowhere worse than ``point`` and somewhere better."""
+    return int(((points <= point).all(axis=1) & (points < point).any(axis=1)).sum())
 
 
 def _families(history: History, trials: Sequence[Trial]) -> dict[Family, list[Trial]]:

@@ -19,7 +19,7 @@ from autostudent.report.contents import Contents
 from autostudent.report.effects import Question, by_method, by_teachers, searched
 from autostudent.report.members import members
 from autostudent.report.verdict import Verdict, verdict
-from autostudent.report.words import AXES, percent, times
+from autostudent.report.words import AXES, percent, saving
 
 
 def render(contents: Contents) -> str:
@@ -131,9 +131,8 @@ def tiles(contents: Contents, found: Verdict) -> str:
         for axis in ("params", "memory_bytes"):
             whole = teacher.cost(axis) if teacher else None
             if whole and axis in contents.axes:
-                shown.append(
-                    (times(whole, row[axis]), f"less {AXES[axis]}".replace("less p", "fewer p"), "than teacher")
-                )
+                factor, words = saving(axis, whole, row[axis])
+                shown.append((factor, words, "as the teacher" if words.startswith("as") else "than teacher"))
     states = Counter(trial.state for trial in contents.trials)
     stopped = states[TrialState.PRUNED] + states[TrialState.PAUSED]
     detail = (
@@ -149,7 +148,7 @@ def tiles(contents: Contents, found: Verdict) -> str:
 def front_section(contents: Contents, chosen: int | None) -> str:
     """The chart of the front with buttons for its axis, the table below, and each member on its own."""
     if not contents.front:
-        return section("front", "The front", "", "<p>No student has finished its training yet.</p>")
+        return section("front", "The front", "", f"<p>{escape(verdict(contents).sentence)}</p>")
     choices = {axis: AXES[axis].capitalize() for axis in contents.axes}
     if len(contents.axes) > 1:
         choices["3d"] = "3-D"

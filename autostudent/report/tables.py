@@ -67,10 +67,12 @@ def points(difference: float, digits: int = 1) -> str:
 
 
 def price(axis: str, value: float, teacher: Reference | None) -> str:
-    """A cost, and how many times less that is than the teacher's."""
+    """A cost, and how many times less (or as much) that is than the teacher's."""
     whole = teacher.cost(axis) if teacher else None
-    less = f' <small title="less than the teacher">{times(whole, value)} less</small>' if whole and value else ""
-    return cost(axis, value) + less
+    if not whole or not value:
+        return cost(axis, value)
+    beside = f"{times(whole, value)} less" if value < whole else f"{times(value, whole)} as much"
+    return f'{cost(axis, value)} <small title="beside the teacher">{beside}</small>'
 
 
 def number(value: object) -> str:
@@ -114,6 +116,7 @@ def thousandths(value: float | None) -> str:
 def claims_table(contents: Contents) -> str:
     """Differences between networks on the test split, each with its interval; empty without any."""
     readings = {"tie": "no difference to speak of", "higher": "the first is better", "lower": "the second is better"}
+    readings["unknown"] = "one training each says too little"
     rows = []
     for claim in contents.claims:
         reading = readings.get(str(claim.get("verdict")), "")

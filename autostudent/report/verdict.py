@@ -8,7 +8,7 @@ from math import sqrt
 from typing import Any
 
 from autostudent.report.contents import Contents, Reference
-from autostudent.report.words import AXES, EXACT, cost, percent, times
+from autostudent.report.words import AXES, EXACT, cost, empty_front, percent, saving
 from autostudent.store.choose import recommended
 
 NEAR = 3.0  # points below the teacher that still count as coming near it
@@ -47,13 +47,12 @@ def proved(contents: Contents, row: Mapping[str, Any]) -> Mapping[str, Any] | No
 
 
 def savings(contents: Contents, row: Mapping[str, Any], teacher: Reference) -> str:
-    """How much less than the teacher the student costs, in words."""
-    words = {"params": "fewer parameters", "macs": "fewer multiply-adds", "memory_bytes": "less memory"}
+    """How much less (or more) than the teacher the student costs, in words."""
     parts = []
     for axis in ("params", "memory_bytes", "macs"):
         price = teacher.cost(axis)
         if axis in contents.axes and price:
-            parts.append(f"{times(price, row[axis])} {words[axis]}")
+            parts.append(" ".join(saving(axis, price, row[axis])))
     return " and ".join(parts[:2])
 
 
@@ -65,7 +64,7 @@ def verdict(contents: Contents) -> Verdict:
     Otherwise it rests on validation.
     """
     if not contents.front:
-        return Verdict(None, False, "No student has finished its training yet.", "")
+        return Verdict(None, False, empty_front(contents.trials, contents.objectives), "")
     row, _ = recommended(contents.front, images=contents.validation_images)
     teacher = contents.teacher()
     if teacher is None:

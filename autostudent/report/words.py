@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from autostudent.records import Objective, Trial, TrialState
+
 EXACT = ("params", "macs", "memory_bytes")
 AXES = {
     "params": "parameters",
@@ -60,6 +62,36 @@ def times(larger: float, smaller: float) -> str:
     """The ratio as "14×"; two digits below ten."""
     ratio = larger / smaller
     return f"{ratio:.0f}×" if ratio >= 9.95 else f"{ratio:.1f}×"
+
+
+def empty_front(trials: Iterable[Trial], objectives: Iterable[Objective]) -> str:
+    """Why no student is on the front."""
+    finished = sum(trial.state is TrialState.COMPLETE for trial in trials)
+    if not finished:
+        return "No student has finished its training yet."
+    asked = []
+    for objective in objectives:
+        bounds = [bound for bound in (objective.limit, objective.reference) if bound is not None]
+        if bounds:
+            least = objective.direction == "maximize"
+            bound = max(bounds) if least else min(bounds)
+            name, word = AXES.get(objective.name, objective.name), "at least" if least else "at most"
+            asked.append(f"{name} {word} {percent(bound) if least else cost(objective.name, bound)}")
+    students = "student has" if finished == 1 else "students have"
+    return f"{finished:,} {students} finished, none with all that counts: {', '.join(asked)}."
+
+
+SAVED = {
+    "params": ("fewer parameters", "as many parameters"),
+    "macs": ("fewer multiply-adds", "as many multiply-adds"),
+    "memory_bytes": ("less memory", "as much memory"),
+}
+
+
+def saving(axis: str, whole: float, own: float) -> tuple[str, str]:
+    """("14×", "fewer parameters") of a student beside its teacher, ("1.6×", "as many parameters") of a larger one."""
+    fewer, as_many = SAVED[axis]
+    return (times(whole, own), fewer) if own < whole else (times(own, whole), as_many)
 
 
 def duration(seconds: float) -> str:

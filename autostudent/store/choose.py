@@ -46,7 +46,8 @@ def best(
     if rule not in RULES:
         raise ConfigError("rule", rule, f"one of: {', '.join(RULES)}")
     if not rows:
-        raise ConfigError("best", "an empty front", "a study with at least one student that finished within its limits")
+        allowed = "a study with a student that finished within all limits and references"
+        raise ConfigError("best", "an empty front", allowed)
     if within is not None and not within >= 0:
         raise ConfigError("within", within, "at least 0")
     if max_latency is not None and not all("latency_ms" in row for row in rows):

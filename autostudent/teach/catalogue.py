@@ -71,7 +71,7 @@ def make_teachers(
         if not trained:
             look(found)
     found = {name: found[name] for name in specs}
-    if ladder is None:
+    if ladder is None or not lasts:
         return found
     size, top = ladder.smallest or smallest(), found[ladder.of]
     for family, last in lasts.items():
@@ -96,10 +96,11 @@ def make_facts(roster: Roster, teachers: Mapping[str, Teacher], dataset: Dataset
     EnsembleWeights(assets, dataset, tuple(teacher.key for teacher in flat)).ensure(flat)
 
 
-def require_data(recipes: Iterable[Recipe], dataset: Dataset) -> None:
-    """Raises `ConfigError` when the data does not have what a recipe needs.
+def require_data(recipes: Iterable[Recipe], dataset: Dataset, epochs: int) -> None:
+    """Raises `ConfigError` when the data, or a training of ``epochs``, does not have what a recipe needs.
 
-    That is a meta split, to learn from or to be weighed on, or pictures that are not mixed with others.
+    That is a meta split, to learn from or to be weighed on, pictures that are not mixed with others, or an epoch for
+    every generation.
     """
     for recipe in recipes:
         needs = recipe.method.needs
@@ -108,6 +109,9 @@ def require_data(recipes: Iterable[Recipe], dataset: Dataset) -> None:
         if needs.one_label and dataset.augment.mixup:
             allowed = f"0: {recipe.name} needs pictures of one class"
             raise ConfigError("data.augment.mixup", dataset.augment.mixup, allowed)
+        if epochs < needs.epochs:
+            allowed = f"at least {needs.epochs}: {recipe.name} trains that many networks one after another"
+            raise ConfigError("budget.epochs", epochs, allowed)
 
 
 def require_open(recipes: Iterable[Recipe], teachers: Mapping[str, Teacher], student: Collection[str]) -> None:

@@ -35,12 +35,17 @@ class Form:
         """``logits`` ``(N, C)`` float32 as ``(N, C)``, or as ``(N,)`` records of "value", "place" and "rest"."""
         count, classes = logits.shape
         if self.top is None or self.top >= classes:
-            return logits.numpy().astype(self.dtype)
+            return self._narrow(logits)
         value, place = logits.topk(self.top, dim=1)
         others = logits.scatter(1, place, -math.inf)
         rows = np.empty(count, [("value", self.dtype, self.top), ("place", "int32", self.top), ("rest", "float32")])
-        rows["value"], rows["place"], rows["rest"] = value.numpy(), place.numpy(), others.logsumexp(1).numpy()
+        rows["value"], rows["place"], rows["rest"] = self._narrow(value), place.numpy(), others.logsumexp(1).numpy()
         return rows
+
+    def _narrow(self, logits: Tensor) -> np.ndarray:
+        """In the stored precision; what is beyond its range ends at its largest number, not at infinity."""
+        most = float(np.finfo(self.dtype).max)
+        return logits.clamp(-most, most).numpy().astype(self.dtype)
 
     def reader(self, rows: np.ndarray, classes: int, device: torch.device | str) -> Callable[[Tensor], Tensor]:
         """A function from positions ``(B,)`` to logits ``(B, classes)`` float32 on ``device``; ``rows``: as packed."""

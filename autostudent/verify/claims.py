@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -97,9 +98,11 @@ def compared(student: Measured, other: Measured, pictures: int) -> Interval | No
 
 
 def claim(what: str, found: Interval) -> dict[str, Any]:
-    """A difference in accuracy as plain data, in points (hundredths)."""
+    """A difference in accuracy as plain data, in points (hundredths); trainings of one seed leave the verdict open."""
     low, high = 100 * found.low, 100 * found.high
     verdict = "tie" if low <= 0 <= high else "higher" if low > 0 else "lower"
+    if math.isinf(low) or math.isinf(high):
+        verdict = "unknown"
     return {
         "difference": what,
         "points": 100 * found.mean,

@@ -163,7 +163,7 @@ def trained(
     split = checksum(test.x.numpy().tobytes() + test.y.numpy().tobytes())
     tasks = [entry.tasks(seeds, split) for entry in field]
     whole = [task for mine in tasks for task in mine]
-    say(f"{len(whole)} trainings, {seeds} seeds each")
+    say(f"{len(whole)} trainings: {len(field)} networks from {seeds} seeds each")
     outcomes = iter(map_(partial(run_task, setup), whole))
     return [Measured(entry, tuple(next(outcomes) for _ in mine)) for entry, mine in zip(field, tasks, strict=True)]
 

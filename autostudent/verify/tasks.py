@@ -16,7 +16,6 @@ from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from autostudent.assets import Assets, write_atomic
@@ -113,9 +112,7 @@ def train(job: Job, progress: Path) -> Fit:
             write_atomic(progress, fit.save())
             kept = time.perf_counter()
 
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(job.seed)  # only foreign networks draw from it, for dropout
-        fit.run(job.optim.epochs, on_epoch)
+    fit.run(job.optim.epochs, on_epoch)
     return fit
 
 

@@ -249,6 +249,7 @@ def test_doctor(folder: Path, run: Run) -> None:
         (["best", "STUDY", "--within", "-1"], "--within"),
         (["best", "STUDY", "--within", "1", "--rule", "knee"], "no --rule beside it"),
         (["best", "STUDY", "--min-accuracy", "200"], "--min-accuracy"),
+        (["best", "STUDY", "--min-accuracy", "0.97"], "--min-accuracy: got 0.97; expected a percentage: 97 for 97 %"),
         (["best", "STUDY", "--min-accuracy", "99.5"], "the nearest is student 1 with accuracy 0.9800"),
         (
             ["events", "STUDY", "--format", "csv"],
@@ -257,6 +258,8 @@ def test_doctor(folder: Path, run: Run) -> None:
         (["report", "STUDY", "--out", "page.pdf"], "a file that ends in .html, .md, .csv"),
         (["report", "STUDY", "--out", f"{__file__}/page.html"], "test_queries.py: File exists"),
         (["verify", "STUDY", "--trials", "3,x"], "--trials: got 'x'; expected numbers of trials"),
+        (["verify", "STUDY", "--trials", "3", "--shortlist", "3"], "--shortlist: got 3; expected no --trials beside"),
+        (["verify", "STUDY", "--shortlist", "9"], "--shortlist: got 9; expected 1 to 3"),
         (["check", "STUDY", "--set", "budget.trails=3"], "did you mean 'trials'?"),
         (["search", "STUDY", "--trials", "0"], "budget.trials"),
         (["methods", "kdd"], "did you mean 'kd'?"),
@@ -270,6 +273,19 @@ def test_bad_input_is_one_line_and_exit_code_2(folder: Path, run: Run, arguments
     assert words in err
     assert len(err.strip().splitlines()) == 1
     assert "Traceback" not in err
+
+
+@pytest.mark.parametrize(("ended", "code"), [(KeyboardInterrupt(), 130), (SystemExit(143), 143)])
+def test_an_interrupted_command_says_how_to_go_on(
+    folder: Path, run: Run, monkeypatch: pytest.MonkeyPatch, ended: BaseException, code: int
+) -> None:
+    def cut(*arguments: object) -> None:
+        raise ended
+
+    monkeypatch.setattr("autostudent.cli.queries.open_store", cut)
+    found, _, err = run("pareto", folder / "digits.yaml")
+    assert found == code
+    assert err == "autostudent: interrupted; the same command goes on where it was\n"
 
 
 def test_a_damaged_store_is_said_in_one_line(folder: Path, run: Run, tmp_path: Path) -> None:

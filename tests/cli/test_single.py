@@ -89,6 +89,12 @@ def test_a_rule_chooses_the_rung_by_the_size_of_the_student(shared: list[str], s
     assert rung in outcome["shared"]
 
 
+def test_labels_alone_in_a_study_with_a_ladder_need_no_teacher(shared: list[str]) -> None:
+    settings = [*shared, "ladder.of=main", "ladder.assistants=2"]
+    outcome = autostudent.train_student("resnet:8x2", "none", "resnet:8x8@1", settings=settings, epochs=1)
+    assert outcome["teachers"] == []
+
+
 def test_the_same_training_gives_the_same_student(shared: list[str], run: Run) -> None:
     common = ("distill", "--student", "resnet:8x2", "--method", "none", "--epochs", 2, "--json", *given(shared))
     first, again, other = (json.loads(run(*common, "--seed", seed)[1])["validation"] for seed in (3, 3, 4))

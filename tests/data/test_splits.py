@@ -32,6 +32,15 @@ def test_a_rare_class_is_on_both_sides():
     assert (y[stay] == 1).sum() == 1
 
 
+def test_rare_classes_are_on_both_sides_of_any_cut_that_has_room_for_them():
+    y = np.repeat(range(6), [500, 300, 9, 3, 2, 2])
+    for count in (6, 7, 20, 400, 800, 810):
+        for side in stratified(y, count, np.random.default_rng(0)):
+            assert set(y[side]) == set(range(6))
+    off, stay = stratified(y, 3, np.random.default_rng(0))  # no room
+    assert (len(off), len(stay)) == (3, 813)
+
+
 @pytest.mark.parametrize(("size", "count"), [(0.2, 20), (30, 30), (1, 1), (1.0, 1)])
 def test_shares_and_counts(size, count):
     assert share_of("data.test", size, 100) == count

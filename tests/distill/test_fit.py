@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import pytest
@@ -79,6 +80,54 @@ PLANS = {
 
 def same(a: torch.nn.Module, b: torch.nn.Module) -> bool:
     return all(torch.equal(x, y) for x, y in zip(a.state_dict().values(), b.state_dict().values(), strict=True))
+
+
+class Forgetful(ToyNet):
+    """A network from outside with dropout."""
+
+    def features(self, x: Tensor, taps: Sequence[str]) -> tuple[Tensor, dict[str, Tensor]]:
+        return super().features(torch.nn.functional.dropout(x, 0.3, self.training), taps)
+
+
+def test_dropout_of_a_learning_teacher_is_drawn_by_seed_and_step_alone() -> None:
+    job = toy_job(Roles(stages=PLANS["learning teacher"]), epochs=3)
+    source = dataclasses.replace(job.sources[0], fresh=lambda s: Forgetful(s, 12))
+    job = dataclasses.replace(job, sources=(source,))
+    torch.manual_seed(1)
+    whole = Fit(job)
+    whole.run(3)
+
+    torch.manual_seed(2)
+    cut = Fit(job)
+    cut.run(2)
+    cut.annealed()
+    cut = Fit.restore(job, cut.save())
+    torch.rand(7)
+    cut.run(3)
+    assert same(whole.student, cut.student)
+    other = Fit(dataclasses.replace(job, sources=job.sources, seed=6))
+    other.run(3)
+    assert not same(whole.student, other.student)
+    plain = Fit(toy_job(Roles(stages=PLANS["learning teacher"]), epochs=3))
+    plain.run(3)
+    assert not same(whole.student, plain.student)  # there is dropout
+
+
+@dataclass(frozen=True)
+class Hearing(Labels):
+    """Fails unless the labels that it is shown are whole."""
+
+    def loss(self, view: View, state: State) -> Tensor:
+        assert torch.equal(view.batch.target.amax(1), torch.ones(len(view.batch.index)))
+        return super().loss(view, state)
+
+
+def test_label_smoothing_is_the_cross_entropy_s_and_methods_see_the_labels() -> None:
+    Fit(toy_job(Hearing(), 0, epochs=1, smoothing=0.3)).run(1)
+    sharp, smooth = Fit(toy_job(Labels(), 0, epochs=2)), Fit(toy_job(Labels(), 0, epochs=2, smoothing=0.3))
+    sharp.run(2)
+    smooth.run(2)
+    assert not same(sharp.student, smooth.student)
 
 
 @pytest.mark.parametrize("name", [*PLANS, "single", "labels"])

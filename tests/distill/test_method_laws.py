@@ -13,6 +13,7 @@ from torch import Tensor
 from autostudent.distill import losses
 from autostudent.distill.fit import Fit
 from autostudent.distill.method import Method
+from autostudent.distill.methods.amal import AMAL
 from autostudent.distill.methods.bd_kd import BDKD
 from autostudent.distill.methods.ca_mkd import CAMKD
 from autostudent.distill.methods.ces_kd import CESKD
@@ -24,6 +25,7 @@ from autostudent.distill.methods.dkd import DKD, warmed
 from autostudent.distill.methods.dml import DML
 from autostudent.distill.methods.eskd import ESKD
 from autostudent.distill.methods.kd import KD
+from autostudent.distill.methods.nkd import NKD
 from autostudent.distill.methods.none import NoTeacher
 from autostudent.distill.methods.self_kd import SelfKD
 from autostudent.distill.methods.sokd import SOKD, trunk_tap
@@ -135,6 +137,29 @@ def test_ctkd_ascends_in_temperature_while_the_student_descends() -> None:
 
     assert torch.allclose(bench.view.logits.grad, plain.view.logits.grad)  # type: ignore[arg-type]
     assert float(raw.grad) == pytest.approx(-float(heat.grad) * 20 * sigmoid * (1 - sigmoid), rel=1e-4)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("inner", [NKD(), NKD(gamma=0.25)], ids=repr)
+def test_ctkd_moves_the_temperature_of_a_cross_entropy_as_slowly_as_that_of_a_divergence(inner: Method) -> None:
+    def pull(method: Method) -> float:
+        bench = only(CTKD(inner=method, rise=0.01), 0.5)
+        bench.method.loss(bench.view, bench.state).mean().backward()
+        return abs(float(bench.state.raw.grad))  # type: ignore[union-attr, arg-type]
+
+    assert pull(inner) < 10 * pull(KD(weight=1.0))
+
+
+def test_nkd_under_a_learned_temperature_teaches_the_student_the_same() -> None:
+    draw = torch.Generator().manual_seed(0)
+    student, teacher = torch.randn(2, 8, 5, generator=draw)
+    target = torch.eye(5)[torch.arange(8) % 5]
+    told = []
+    for heat in (4.0, torch.tensor(4.0, requires_grad=True)):
+        own = student.clone().requires_grad_()
+        loss = losses.nkd(own, teacher, target, heat, 1.5)
+        told.append((loss.detach(), torch.autograd.grad(loss.sum(), own)[0]))
+    for fixed, learned in zip(*told, strict=True):
+        torch.testing.assert_close(fixed, learned)
 
 
 def test_ctkd_strength_follows_half_a_cosine() -> None:
@@ -319,3 +344,12 @@ def test_a_moved_temperature_does_not_let_correlations_explode() -> None:
         sizes.append(float(gradient.norm()))
     assert sizes[0] == pytest.approx(sizes[1])
     assert sizes[2] < 5 * sizes[1]
+
+
+@pytest.mark.parametrize("stop", [1 / 3, 1.0])
+def test_after_the_stop_nothing_is_learned_of_how_to_mix(stop: float) -> None:
+    fit = Fit(toy_job(ESKD(inner=AMAL(every=0.1), stop=stop)))
+    fit.run(3)
+    table = fit.states["student"].inner.table.clone()  # type: ignore[union-attr, operator]
+    fit.run(9)
+    assert torch.equal(table, fit.states["student"].inner.table) == (stop < 1)  # type: ignore[union-attr, arg-type]

@@ -39,6 +39,18 @@ def test_quota_is_a_share_of_those_who_arrived_and_families_compete_within_thems
         assert mine[0] in (max(mine), -history.loss(smallest))
 
 
+def test_among_families_of_one_the_worst_of_all_goes_last() -> None:
+    record = paused([0.44, 0.97, 0.92, 0.91])
+    history = History.of(PROBLEM, record)
+    alone = {history.family(trial): trial for trial in record}
+    assert len(alone) > 2
+    by_size = sorted(alone.values(), key=lambda trial: -trial.costs["params"])
+    record = [replace(trial, number=i, results=()) for i, trial in enumerate(by_size)]
+    record = [answer(PROBLEM, trial, 0.4 if trial.number == 0 else 0.9, trial.number) for trial in record]
+    history = History.of(PROBLEM, record)
+    assert promising(history, 0)[-1].number == 0  # the largest, and the worst
+
+
 def test_a_rung_that_says_nothing_stops_nobody() -> None:
     record = paused([0.5, 0.9])
     result = replace(record[0].results[0], valid=False)

@@ -165,6 +165,14 @@ def test_a_study_that_has_just_begun_has_a_page(left: int) -> None:
     assert "No student has finished its training yet." in page
 
 
+def test_finished_students_that_miss_what_counts_are_not_called_unfinished() -> None:
+    whole = study()
+    floored = tuple(replace(o, reference=0.995) if o.name == "accuracy" else o for o in whole.objectives)
+    page = render(replace(whole, front=[], objectives=floored))
+    assert "No student has finished" not in page
+    assert "finished, none with all that counts: accuracy at least 99.5 %" in page
+
+
 def test_without_a_teacher_the_best_student_is_named() -> None:
     whole = study()
     front = [{**row, "params": float(row["params"])} for row in whole.front]  # as a store has it

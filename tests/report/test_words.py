@@ -9,7 +9,7 @@ from autostudent.distill.method import Paper
 from autostudent.distill.methods import METHODS
 from autostudent.report.cite import citations, papers
 from autostudent.report.tables import points
-from autostudent.report.words import count, duration, effort, percent, size, taught_by, times
+from autostudent.report.words import count, duration, effort, percent, saving, size, taught_by, times
 
 
 @pytest.mark.parametrize(
@@ -37,6 +37,12 @@ def test_percent_and_times() -> None:
     assert percent(None) == "–"
     assert times(100, 50) == "2.0×"
     assert times(1_080_000, 50_100) == "22×"
+
+
+def test_a_student_larger_than_its_teacher_is_not_called_smaller() -> None:
+    assert saving("params", 1_080_000, 50_100) == ("22×", "fewer parameters")
+    assert saving("params", 20_000, 50_000) == ("2.5×", "as many parameters")
+    assert saving("memory_bytes", 1024, 1024) == ("1.0×", "as much memory")
 
 
 def test_taught_by() -> None:

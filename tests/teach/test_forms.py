@@ -25,6 +25,13 @@ def test_all_logits_come_back():
     assert torch.equal(read(Form("float32"), logits, torch.tensor([4, 1, 4])), logits[[4, 1, 4]])
 
 
+@pytest.mark.parametrize("form", [Form(), Form(top=2)])
+def test_logits_beyond_half_precision_stay_finite(form):
+    found = read(form, torch.tensor([[7e4, -9e9, 1.0]]))
+    assert found.isfinite().all()
+    assert found[0, 0] == 65504
+
+
 @pytest.mark.parametrize("top", [1, 3, 99])
 def test_the_largest_keep_their_probabilities_and_the_rest_share_theirs(top):
     logits = logits_of(50, 100)

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from autostudent.distill.method import Paper, Wrapper, hp
-from autostudent.distill.types import State, View
+from autostudent.distill.types import Probe, State, View
 
 
 @dataclass(frozen=True)
@@ -36,3 +36,7 @@ class ESKD(Wrapper):
 
     def label_weight(self, view: View, state: State) -> Tensor | float:
         return 1.0 if view.progress >= self.stop else super().label_weight(view, state)
+
+    def adapt(self, probe: Probe, state: State) -> None:
+        if probe.progress < self.stop:
+            super().adapt(probe, state)

@@ -9,7 +9,7 @@ from torch import Tensor
 from autostudent.distill import losses
 from autostudent.distill.method import Method, Paper, hp
 from autostudent.distill.methods.none import NoTeacher
-from autostudent.distill.types import CopyOf, Plan, Role, Spec, Stage, State, View
+from autostudent.distill.types import CopyOf, Needs, Plan, Role, Spec, Stage, State, View
 
 
 @dataclass(frozen=True)
@@ -33,6 +33,10 @@ class SelfKD(Method):
     temperature: float = hp(4.0, low=1.0, high=20.0, log=True, doc="softens both distributions")
     weight: float = hp(0.9, low=0.0, high=1.0, doc="of the generation before; labels get the rest")
     generations: int = hp(1, low=1, high=5, doc="networks trained before the student")
+
+    @property
+    def needs(self) -> Needs:
+        return Needs(epochs=1 + self.generations)
 
     def loss(self, view: View, state: State) -> Tensor:
         return self.weight * losses.kd(view.logits, view.teacher_logits[0], view.heat(self.temperature))
