@@ -25,6 +25,11 @@ Assignments = Annotated[
 AsJson = Annotated[bool, typer.Option("--json", help="Answer as JSON.")]
 
 
+def as_given(store: str | None, assignments: list[str] | None) -> list[str]:
+    """The options that name a study beside its file, to be typed again."""
+    return [*(part for entry in assignments or () for part in ("--set", entry)), *(["--store", store] if store else [])]
+
+
 def open_store(study: Path | None, store: str | None, name: str | None, assignments: list[str] | None) -> Store:
     """The store of a query, opened to read. Raises `ConfigError` when neither a study file nor a URL is given."""
     from autostudent.assets import Assets

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 from rich.markup import escape
 
-from autostudent.cli.options import AsJson, Assignments, MaybeStudyFile, StoreUrl, StudyName, open_store
+from autostudent.cli.options import AsJson, Assignments, MaybeStudyFile, StoreUrl, StudyName, as_given, open_store
 from autostudent.cli.shown import as_json, errors, front_table, out
 from autostudent.errors import ConfigError
 from autostudent.report.words import AXES, cost, empty_front, percent, taught_by
@@ -143,7 +143,8 @@ def report(
         target = file.parent / "report.html" if file is not None else Path("report.html")
     assets = None if place is None else Assets(place[2])
     with open_store(study, store, name, assignments) as opened:
-        write_report(opened, target, study_file=None if study is None else str(study), assets=assets)
+        named = None if study is None else str(study)
+        write_report(opened, target, study_file=named, given=as_given(store, assignments), assets=assets)
     out.print(f"Wrote {escape(str(target))}", soft_wrap=True)
 
 

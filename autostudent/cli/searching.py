@@ -11,7 +11,7 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
-from autostudent.cli.options import AsJson, Assignments, StoreUrl, StudyFile
+from autostudent.cli.options import AsJson, Assignments, StoreUrl, StudyFile, as_given
 from autostudent.cli.shown import as_json, errors, front_table, out
 from autostudent.cli.view import view
 from autostudent.report.words import AXES, cost, duration, effort, empty_front, percent
@@ -101,6 +101,5 @@ def search(
         return
     out.print(front_table(rows, references, settings.objectives, title=f"Pareto front of {settings.study}"))
     out.print(effort(spent))
-    repeated = [part for entry in assignments or () for part in ("--set", entry)]
-    repeated += ["--store", store] if store else []
-    out.print(f"Next: {shlex.join(['autostudent', 'report', str(study), *repeated])}", markup=False, soft_wrap=True)
+    following = shlex.join(["autostudent", "report", str(study), *as_given(store, assignments)])
+    out.print(f"Next: {following}", markup=False, soft_wrap=True)

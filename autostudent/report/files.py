@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from autostudent.assets import Assets, write_atomic
@@ -13,7 +14,12 @@ FORMATS = (".html", ".md", ".csv")
 
 
 def write_report(
-    store: Store, path: str | Path, *, study_file: str | None = None, assets: Assets | None = None
+    store: Store,
+    path: str | Path,
+    *,
+    study_file: str | None = None,
+    given: Sequence[str] = (),
+    assets: Assets | None = None,
 ) -> Path:
     """Writes what the store holds now and returns the file.
 
@@ -21,7 +27,7 @@ def write_report(
         store: opened to read, while the study runs or after.
         path: ``.html``: one page that works without a network; ``.md``: the same as Markdown; ``.csv``: a line for
             every student.
-        study_file, assets: as `autostudent.report.gather.gather` takes them.
+        study_file, given, assets: as `autostudent.report.gather.gather` takes them.
 
     Raises:
         ConfigError: for another ending.
@@ -29,11 +35,11 @@ def write_report(
     target = Path(path)
     if target.suffix.lower() not in FORMATS:
         raise ConfigError("--out", str(target), f"a file that ends in {', '.join(FORMATS)}")
-    write_atomic(target, text(store, target.suffix.lower(), study_file, assets).encode())
+    write_atomic(target, text(store, target.suffix.lower(), study_file, given, assets).encode())
     return target
 
 
-def text(store: Store, suffix: str, study_file: str | None, assets: Assets | None) -> str:
+def text(store: Store, suffix: str, study_file: str | None, given: Sequence[str], assets: Assets | None) -> str:
     """The file's text."""
     if suffix == ".csv":
         from autostudent.report.frames import front_frame
@@ -41,5 +47,5 @@ def text(store: Store, suffix: str, study_file: str | None, assets: Assets | Non
         return str(front_frame(store.rows()).to_csv())
     from autostudent.report import markdown, page
 
-    contents = gather(store, study_file=study_file, assets=assets)
+    contents = gather(store, study_file=study_file, given=given, assets=assets)
     return markdown.render(contents) if suffix == ".md" else page.render(contents)

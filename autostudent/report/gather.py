@@ -28,12 +28,15 @@ VERIFIED = "verified: "
 DRAWN = 40  # front members whose graph is drawn
 
 
-def gather(store: Store, *, study_file: str | None = None, assets: Assets | None = None) -> Contents:
+def gather(
+    store: Store, *, study_file: str | None = None, given: Sequence[str] = (), assets: Assets | None = None
+) -> Contents:
     """Everything that the page shows, read from the store at this moment.
 
     Args:
         store: opened to read, while the study runs or after.
         study_file: the path that the commands on the page name.
+        given: options that they name beside it.
         assets: the study's, for graphs and tracebacks; without them the page has neither.
     """
     trials = store.trials()
@@ -69,7 +72,7 @@ def gather(store: Store, *, study_file: str | None = None, assets: Assets | None
         effort=described.get("effort", {}),
         environment=environment,
         citations=citations(methods, papers),
-        commands=commands(study_file, described.get("verified", []), store.references()),
+        commands=commands([study_file or "STUDY.yaml", *given], described.get("verified", []), store.references()),
         created=datetime.now(UTC).strftime("%Y-%m-%d"),
     )
 
@@ -142,14 +145,14 @@ def standing(row: Reference) -> tuple[int, int, int, str]:
     return ends.get(row.kind, 0), int(student[1]) if student else -1, place, row.name
 
 
-def commands(study_file: str | None, verified: Sequence[int], references: Mapping[str, Mapping[str, Any]]) -> list[str]:
-    """Shell lines that repeat the study, what was verified of it, and this page."""
-    file = shlex.quote(study_file or "STUDY.yaml")
+def commands(study: Sequence[str], verified: Sequence[int], references: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """Shell lines that repeat the study (its file, and options), what was verified of it, and this page."""
+    file = shlex.join(study)
     rows = [references.get(f"{VERIFIED}student {number}", {}) for number in verified]
     seeds = {int(row["seeds"]) + int(row.get("diverged", 0)) if "seeds" in row else None for row in rows}
-    given = f" --trials {','.join(map(str, verified))}" if verified else ""
-    given += f" --seeds {seeds.pop()}" if len(seeds) == 1 and None not in seeds else ""
+    asked = f" --trials {','.join(map(str, verified))}" if verified else ""
+    asked += f" --seeds {seeds.pop()}" if len(seeds) == 1 and None not in seeds else ""
     family = [row for name, row in references.items() if name.startswith(VERIFIED) and row.get("kind") == "family"]
     graphs = {int(row.get("seeds", 0)) + int(row.get("diverged", 0)) for row in family}
-    given += f" --family {graphs.pop()}" if len(graphs) == 1 else ""
-    return [f"autostudent search {file}", f"autostudent verify {file}{given}", f"autostudent report {file}"]
+    asked += f" --family {graphs.pop()}" if len(graphs) == 1 else ""
+    return [f"autostudent search {file}", f"autostudent verify {file}{asked}", f"autostudent report {file}"]

@@ -123,6 +123,13 @@ def test_report(folder: Path, run: Run, tmp_path: Path) -> None:
     assert "Hinton" in page
 
 
+def test_the_page_repeats_the_options_that_name_its_study(folder: Path, run: Run, tmp_path: Path) -> None:
+    page = tmp_path / "page.md"
+    code, _, err = run("report", folder / "digits.yaml", "--set", "budget.trials=30", "--out", page)
+    assert code == 0, err
+    assert f"autostudent verify {folder}/digits.yaml --set budget.trials=30" in page.read_text()
+
+
 def test_report_lies_beside_the_store(folder: Path, run: Run) -> None:
     run("report", folder / "digits.yaml")
     assert (folder / "runs/digits/report.html").is_file()
