@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from autostudent.config import build, load_settings, locate
+from autostudent.config.single import read_course
 from autostudent.errors import ConfigError, StoreError
 from autostudent.settings import default_artifacts
 
@@ -54,6 +55,7 @@ def test_the_demo_study() -> None:
         ("budget.epochs=null", "budget.epochs"),
         ("objectives.accuracy=minimize", "objectives.accuracy: got 'minimize'; expected maximize"),
         ("objectives.accuracy={maximize: true, limit: 97}", "a fraction from 0 to 1"),
+        ("objectives.accuracy={maximize: true, reference: 97}", "accuracy.reference: got 97; expected a fraction"),
         ("objectives.params.limit=-1", "objectives.params.limit"),
         ("objectives.speed=minimize", "one of: accuracy, ece, latency, macs, memory, nll, params"),
         ("objectives={accuracy: maximize, accurcy: maximize}", "did you mean 'accuracy'?"),
@@ -68,6 +70,12 @@ def test_the_demo_study() -> None:
         ("store=postgresql://host/db", "artifacts: got None"),
         ("retention=best", "front or all"),
         ("search.seed=-1", "search.seed"),
+        ("search.proposer=baies", "search.proposer: got 'baies'; expected one of: bayes,"),
+        ("search={proposer: tpe, options: {foo: 1}}", "got an unexpected keyword argument 'foo'"),
+        ("search={proposer: tpe, options: {seed: 1}}", "multiple values for keyword argument 'seed'"),
+        ("search.options.name=1", "search.options.name: got 1"),
+        ("search.options.foo=1", "search.options.foo: got 1; expected an option of 'bayes': fresh, "),
+        ("teachers={main: {like: main}}", "teachers.main.like: got 'main'; expected a teacher with resnet"),
         ("run.workers=0", "run.workers"),
         ("run.gpus_per_trial=1.5", "a whole number of GPUs, or a fraction of one"),
         ("training.decay=1.5", "less than or equal to 1"),
@@ -80,6 +88,31 @@ def test_the_demo_study() -> None:
 )
 def test_what_is_refused_and_how(assignment: str, words: str) -> None:
     assert words in refused(assignment)
+
+
+def test_options_of_the_proposer_are_known() -> None:
+    assert load_settings(DIGITS, ["search.options={fresh: 64, rounds: 1}"]).search.options == {"fresh": 64, "rounds": 1}
+    assert load_settings(DIGITS, ["search={proposer: evolution, options: {population: 9}}"]).search.seed == 0
+
+
+@pytest.mark.parametrize(
+    "entry",
+    ["store=sqlite:///x.db", "run.workers=3", "search.seed=3", "objectives.params.limit=3", "budget.trials=9",
+     "budget.rungs=[1]", "budget={epochs: 2, rungs: [1, 2]}"],
+)  # fmt: skip
+def test_what_a_single_training_does_not_use_is_said(entry: str) -> None:
+    key = "budget.rungs" if "rungs" in entry else entry.partition("=")[0]
+    told = re.escape(f"{key}: got ") + ".* expected no entry: a single training does not use it"
+    for study in (None, DIGITS):
+        with pytest.raises(ConfigError, match=told):
+            read_course(study, ["data.name=digits", entry], [], None)
+
+
+def test_a_single_training_takes_the_epochs_of_a_study_and_no_more_of_its_budget() -> None:
+    assert read_course(DIGITS, [], [], None)[0].epochs == 27
+    assert read_course(DIGITS, ["budget.epochs=4"], [], None)[0].epochs == 4
+    with pytest.raises(ConfigError, match=r"budget: got 3; expected a mapping with the keys"):
+        read_course(DIGITS, ["budget=3"], [], None)
 
 
 def test_pictures_may_be_higher_than_wide() -> None:

@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from autostudent.config.checking import like, objectives, parse, teacher
+from autostudent.config.checking import like, objectives, parse, require_proposer, teacher
 from autostudent.config.entries import StudyEntry
 from autostudent.errors import ConfigError, unknown_name
 from autostudent.settings import (
@@ -158,6 +158,7 @@ def build(raw: Mapping[str, Any]) -> StudySettings:
         from autostudent.teach.origin import require_classifier  # loads torch, which most files do without
 
         require_classifier(name, "rivals.torchvision")
+    require_proposer(entry.search)
     url = placed(entry.store or default_store(entry.study))
     earlier = placed(entry.search.warm_start) if entry.search.warm_start else None
     if "latency" in entry.objectives and entry.run.address is not None:

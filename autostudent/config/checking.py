@@ -11,6 +11,7 @@ from autostudent.config.entries import (
     CheckpointTeacher,
     ObjectiveEntry,
     PluginTeacher,
+    SearchEntry,
     TorchvisionTeacher,
     TrainedTeacher,
 )
@@ -110,6 +111,8 @@ def like(name: str, spec: object, catalogue: Mapping[str, Any]) -> object:
     base = catalogue.get(str(spec["like"]))
     if not isinstance(base, Mapping) or "resnet" not in base:
         trained = [other for other, entry in catalogue.items() if isinstance(entry, Mapping) and "resnet" in entry]
+        if not trained:
+            raise ConfigError(f"teachers.{name}.like", spec["like"], "a teacher with resnet; the study has none")
         raise unknown_name(f"teachers.{name}.like", str(spec["like"]), trained)
     return {**base, **{key: value for key, value in spec.items() if key != "like"}}
 
@@ -126,11 +129,22 @@ def objectives(entries: Mapping[str, Any]) -> tuple[Objective, ...]:
         wanted = [way for way in ("minimize", "maximize") if getattr(entry, way)]
         if wanted != [direction]:
             raise ConfigError(key, " and ".join(wanted) or "no direction", direction)
-        if unit == "fraction" and entry.limit is not None and entry.limit > 1:
-            raise ConfigError(f"{key}.limit", entry.limit, "a fraction from 0 to 1")
+        for bound in ("limit", "reference") if unit == "fraction" else ():
+            if (value := getattr(entry, bound)) is not None and value > 1:
+                raise ConfigError(f"{key}.{bound}", value, "a fraction from 0 to 1")
         found.append(Objective(record, direction, unit, entry.reference, entry.limit, exact))
     if "accuracy" not in entries or len(found) < 2:
         raise ConfigError(
             "objectives", list(entries), f"accuracy and at least one of {', '.join(list(OBJECTIVES)[1:])}"
         )
     return tuple(sorted(found, key=lambda objective: (objective.name != "accuracy", objective.exact)))
+
+
+def require_proposer(search: SearchEntry) -> None:
+    """Raises `ConfigError` for a proposer that there is not, or an option that it does not have."""
+    from autostudent.propose import PROPOSERS, make  # loads numpy, which queries do without
+
+    if search.proposer not in PROPOSERS:
+        raise unknown_name("search.proposer", search.proposer, PROPOSERS)
+    if search.options:
+        make(search.proposer, **search.options)  # loads the vendors behind it, which most files do without

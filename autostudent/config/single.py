@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from autostudent.config import absolute, filled, load_file, locate, override, place, substitute
 from autostudent.config.checking import like, parse, teacher
-from autostudent.config.entries import BudgetEntry, DataEntry, LadderEntry, TrainingEntry
+from autostudent.config.entries import BudgetEntry, DataEntry, LadderEntry, StudyEntry, TrainingEntry
 from autostudent.errors import ConfigError
 from autostudent.records import Value
 from autostudent.settings import LadderSettings, TrainingSettings, default_artifacts
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from autostudent.space.architecture import Architecture, InputShape
 
 ROOMS = ("data", "teachers", "ladder", "training", "artifacts", "budget")  # entries of a study; others are the recipe's
+UNUSED = ("trials", "rungs")  # entries of the budget that do not count for a single training
 RESNET = re.compile(r"resnet:(\d+)x(\d+)(?:/(\d+))?(?:@(\d+))?")
 SHAPES = "resnet:DEPTHxWIDTH (resnet:8x4, resnet:8x4/2 with a stem stride of 2)"
 STUDENTS = f"{SHAPES}, an architecture's JSON file, or STUDY.yaml#TRIAL"
@@ -107,13 +108,12 @@ def read_course(
     from autostudent.single import Course
 
     own = [given for given in settings if given.partition("=")[0].split(".")[0] in ROOMS]
+    require_used(settings)
     recipe = dict(assignment(given) for given in settings if given not in own)
     raw = filled(study, own) if study is not None else substitute(override({}, own))
     catalogue = with_teachers(raw.get("teachers") or {}, teachers)
     if "data" not in raw:
         raise ConfigError("data", None, "a study file, or --set data.name=digits, --set data.npz=FILE, …")
-    given = {"epochs": 30, **{key: value for key, value in (raw.get("budget") or {}).items() if key != "rungs"}}
-    budget = parse(BudgetEntry, {**given, "trials": 1, **({} if epochs is None else {"epochs": epochs})}, "budget")
     ladder = parse(LadderEntry, raw["ladder"], "ladder") if raw.get("ladder") else None
     if study is not None:
         artifacts = raw.get("artifacts") or locate(study, own)[2]
@@ -122,13 +122,32 @@ def read_course(
     return Course(
         data=absolute(parse(DataEntry, raw["data"], "data").model_dump(exclude_none=True)),
         teachers={name: absolute(teacher(name, like(name, spec, catalogue))) for name, spec in catalogue.items()},
-        epochs=budget.epochs,
+        epochs=read_epochs(raw.get("budget") or {}, epochs),
         artifacts=place(str(artifacts)),
         ladder=LadderSettings(**ladder.model_dump()) if ladder else None,
         training=TrainingSettings(
             **parse(TrainingEntry, raw.get("training") or {}, "training").model_dump(exclude_none=True)
         ),
     ), recipe
+
+
+def require_used(settings: Sequence[str]) -> None:
+    """Raises `ConfigError` for a ``--set`` of what belongs to a study, but not to a single training."""
+    for given in settings:
+        key, _, value = given.partition("=")
+        room = key.split(".")[0]
+        budget = override({}, [given])["budget"] if room == "budget" else None
+        unused = [f"budget.{name}" for name in UNUSED if isinstance(budget, Mapping) and name in budget]
+        if unused or (room in StudyEntry.model_fields and room not in ROOMS):
+            raise ConfigError(unused[0] if unused else key, value, "no entry: a single training does not use it")
+
+
+def read_epochs(budget: object, epochs: int | None) -> int:
+    """The student's ``epochs``, by default those of the study's budget, whose other entries do not count."""
+    if isinstance(budget, Mapping):
+        own = {key: value for key, value in budget.items() if key not in UNUSED}
+        budget = {"epochs": 30, **own, "trials": 1, **({} if epochs is None else {"epochs": epochs})}
+    return parse(BudgetEntry, budget, "budget").epochs
 
 
 def assignment(text: str) -> tuple[str, Value]:

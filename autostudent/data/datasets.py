@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from autostudent.space.architecture import InputShape
 
 COMMON = ("validation", "test", "meta", "limit", "seed", "augment")
+SHOWN = 10  # labels that an error lists
 SMALL = 5000  # below this many training pictures a fifth of them validates, above it a tenth
 
 
@@ -149,6 +150,8 @@ def load(spec: Mapping[str, Any], seed: int = 0) -> Dataset:
         validation = part(x, y, held)
     else:
         validation = whole(checked(raw.name, raw.validation, classes))
+    if raw.outline is not None:
+        require_alike(f"{raw.name}, test split", raw.outline, x.shape[1:], classes)
     train = part(x, y, places)
     require_all_classes(raw.name, train.y, classes)
     held = spec.get("meta", 0.1)
@@ -194,6 +197,12 @@ def checked(
 ) -> tuple[np.ndarray, np.ndarray, tuple[str, ...]]:
     """Pictures ``(n, C, H, W)`` uint8, labels ``(n,)`` int64 and class names, or a `DataError`."""
     x, y = arrays
+    classes = fit(name, x, y, classes)
+    return np.ascontiguousarray(channels_first(x)), y.astype(np.int64), classes
+
+
+def fit(name: str, x: np.ndarray, y: np.ndarray, classes: tuple[str, ...] | None) -> tuple[str, ...]:
+    """The class names of pictures and labels as a source has them. Raises `DataError` for what cannot be used."""
     if x.dtype != np.uint8:
         raise DataError(f"{name}: pictures are {x.dtype}; expected uint8 from 0 to 255")
     if x.ndim not in (3, 4) or (x.ndim == 4 and x.shape[3] not in (1, 3)):
@@ -205,13 +214,34 @@ def checked(
     if len(x) == 0:
         raise DataError(f"{name}: there are no pictures")
     if classes is None:
-        classes = tuple(str(label) for label in range(int(y.max()) + 1))
-    if y.min() < 0 or y.max() >= len(classes):
-        raise DataError(f"{name}: labels run from {y.min()} to {y.max()}; expected 0 to {len(classes) - 1}")
+        classes = counted(name, y)
     if len(classes) < 2:
         raise DataError(f"{name}: there is one class only; at least 2 are needed")
-    x = x[:, None] if x.ndim == 3 else x.transpose(0, 3, 1, 2)
-    return np.ascontiguousarray(x), y.astype(np.int64), classes
+    if y.min() < 0 or y.max() >= len(classes):
+        raise DataError(f"{name}: labels run from {y.min()} to {y.max()}; expected 0 to {len(classes) - 1}")
+    return classes
+
+
+def counted(name: str, y: np.ndarray) -> tuple[str, ...]:
+    """Class names where there are only numbers. Raises `DataError` when these do not count from 0."""
+    found = [str(label) for label in np.unique(y)]
+    if len(found) > 1 and found != [str(label) for label in range(len(found))]:
+        shown = ", ".join(found if len(found) <= SHOWN else [*found[:SHOWN], "…", found[-1]])
+        raise DataError(f"{name}: labels are {shown}; expected every number from 0 to {len(found) - 1}")
+    return tuple(found)
+
+
+def channels_first(x: np.ndarray) -> np.ndarray:
+    """A view of pictures ``(n, H, W)`` or ``(n, H, W, C)`` as ``(n, C, H, W)``."""
+    return x[:, None] if x.ndim == 3 else x.transpose(0, 3, 1, 2)
+
+
+def require_alike(name: str, arrays: Arrays, shape: tuple[int, ...], classes: tuple[str, ...]) -> None:
+    """Raises `DataError` for a split that does not go with training pictures of ``shape`` (channels, height, width)."""
+    fit(name, *arrays, classes)
+    given = channels_first(arrays[0]).shape[1:]
+    if given != shape:
+        raise DataError(f"{name}: pictures are (channels, height, width) {given}; expected {shape}, as in training")
 
 
 def part(x: np.ndarray, y: np.ndarray, places: np.ndarray) -> Part:
@@ -230,4 +260,4 @@ def require_all_classes(name: str, y: Tensor, classes: tuple[str, ...]) -> None:
     counts = torch.bincount(y, minlength=len(classes))
     if int(counts.min()) == 0:
         empty = classes[int(counts.argmin())]
-        raise DataError(f"{name}: no training picture of class {empty!r} is left; each class needs at least 3 pictures")
+        raise DataError(f"{name}: no training picture of class {empty!r} is left; each class needs one after all cuts")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,9 @@ import numpy as np
 
 from autostudent.data.vision_import import vision
 from autostudent.errors import ConfigError, DataError
+
+SPLITS = {"train": "train", "val": "validation", "valid": "validation", "validation": "validation", "test": "test"}
+"""What a folder beside others holds, by its name in small letters."""
 
 LARGEST_DEFAULT = 64  # pixels of the longer side when the study names no size: a CPU can search at that
 
@@ -26,16 +29,20 @@ class Folder:
 
 
 def parts(root: Path) -> dict[str, Folder]:
-    """The folder itself as "train", or its sub-folders train, validation (or val) and test where it is laid out so."""
+    """The folder itself as "train", or its sub-folders of `SPLITS` where there is one for training among them."""
     if not root.is_dir():
         raise DataError(f"data.images: there is no folder {root}")
-    names = {path.name for path in root.iterdir() if path.is_dir() and not path.name.startswith(".")}
-    if "train" in names and names <= {"train", "val", "validation", "test"}:
-        if {"val", "validation"} <= names:
-            raise DataError(f"data.images: {root} has both val and validation; one of them is expected")
-        kinds = {name: "validation" if name == "val" else name for name in sorted(names)}
-        return {kind: listed(root / name) for name, kind in kinds.items()}
-    return {"train": listed(root)}
+    names = sorted(path.name for path in root.iterdir() if path.is_dir() and not path.name.startswith("."))
+    kinds = [SPLITS.get(name.lower(), "") for name in names]
+    if "train" not in kinds:
+        return {"train": listed(root)}
+    twice = [name for name, kind in zip(names, kinds, strict=True) if kinds.count(kind) > 1]
+    if "" in kinds:
+        allowed = f"{', '.join(SPLITS)} and nothing else, or one folder a class, none of them called train"
+        raise DataError(f"data.images: {root} has the folders {', '.join(names)}; expected {allowed}")
+    if twice:
+        raise DataError(f"data.images: {root} has both {' and '.join(twice)}; one of them is expected")
+    return {kind: listed(root / name) for name, kind in zip(names, kinds, strict=True)}
 
 
 def listed(root: Path) -> Folder:
@@ -46,12 +53,17 @@ def listed(root: Path) -> Folder:
         raise DataError(f"data.images: {root} has {len(classes)} class sub-folders; at least 2 are needed")
     files: list[tuple[str, int]] = []
     for label, name in enumerate(classes):
-        found = sorted(str(p) for p in (root / name).rglob("*") if p.suffix.lower() in extensions)
+        found = sorted(str(path) for path in (root / name).rglob("*") if is_picture(path, extensions))
         if not found:
             kinds = " ".join(extensions)
             raise DataError(f"data.images: the class folder {root / name} holds no picture ({kinds})")
         files += [(path, label) for path in found]
     return Folder(root, tuple(classes), tuple(files))
+
+
+def is_picture(path: Path, extensions: Sequence[str]) -> bool:
+    """Whether a file is meant to be a picture: systems leave hidden files of the same name beside one."""
+    return path.suffix.lower() in extensions and not path.name.startswith(".") and path.is_file()
 
 
 def picture_size(folder: Folder, asked: object) -> tuple[int, int]:

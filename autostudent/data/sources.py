@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import inspect
 import zipfile
-from collections.abc import Callable, Mapping
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,7 +27,8 @@ NEVER_MIRRORED = ("SVHN", "GTSRB", "MNIST", "EMNIST", "KMNIST", "QMNIST", "USPS"
 @dataclass(frozen=True)
 class Raw:
     """Pictures uint8 ``(n, H, W)`` or ``(n, H, W, C)`` with labels ``(n,)``. ``test`` is read only when called; it is
-    None when the source has no test split. ``mirrored``: a mirror image keeps its label."""
+    None when the source has no test split. ``mirrored``: a mirror image keeps its label. ``outline``: where it is
+    known, what may be looked at of the test split before: zeros in shape and type of its pictures, and its labels."""
 
     name: str
     train: Arrays
@@ -33,6 +36,7 @@ class Raw:
     test: Callable[[], Arrays] | None = None
     validation: Arrays | None = None
     mirrored: bool = True
+    outline: Arrays | None = None
 
 
 def named(spec: Mapping[str, Any]) -> Raw:
@@ -49,37 +53,60 @@ def named(spec: Mapping[str, Any]) -> Raw:
 def arrays(spec: Mapping[str, Any]) -> Raw:
     """``{npz: FILE}``: arrays ``x_train``, ``y_train``, optionally ``x_test``, ``y_test`` and ``class_names``."""
     path = Path(str(spec["npz"])).expanduser()
+    with opened(path) as file:
+        for key in ("x_train", "y_train"):
+            if key not in file:
+                raise DataError(f"data.npz: {path} has no array {key!r}; it holds {', '.join(file.files)}")
+        train = file["x_train"], file["y_train"]
+        classes = class_names(file["class_names"], path) if "class_names" in file else None
+        given = [key for key in ("x_test", "y_test") if key in file]
+        if len(given) == 1:
+            raise DataError(f"data.npz: {path} has {given[0]} alone; expected x_test and y_test, or neither")
+        outline = (blank(file, "x_test"), file["y_test"]) if given else None
 
-    def read(*keys: str) -> list[np.ndarray]:
-        try:
-            with np.load(path, allow_pickle=False) as file:
-                missing = [key for key in keys if key not in file]
-                if missing:
-                    there = ", ".join(file.files)
-                    raise DataError(f"data.npz: {path} has no array {missing[0]!r}; it holds {there}")
-                return [file[key] for key in keys]
-        except FileNotFoundError:
-            raise DataError(f"data.npz: there is no file {path}") from None
-        except (EOFError, OSError, ValueError, TypeError, zipfile.BadZipFile) as error:
-            raise DataError(f"data.npz: {path} is not a readable npz file ({one_line(error)})") from None
+    def test() -> Arrays:
+        with opened(path) as file:
+            return file["x_test"], file["y_test"]
 
-    x, y = read("x_train", "y_train")
-    with np.load(path, allow_pickle=False) as file:
-        present = set(file.files)
-    classes = None
-    if "class_names" in present:
-        (names,) = read("class_names")
-        if names.ndim != 1:
-            raise DataError(f"data.npz: class_names of {path} has shape {names.shape}; expected one name a class")
-        classes = tuple(str(name) for name in names)
-    test: Callable[[], Arrays] | None = None
-    if {"x_test", "y_test"} <= present:
+    return Raw(path.stem, train, classes, test if given else None, outline=outline)
 
-        def test() -> Arrays:
-            pictures, labels = read("x_test", "y_test")
-            return pictures, labels
 
-    return Raw(path.stem, (x, y), classes, test)
+@contextmanager
+def opened(path: Path) -> Iterator[Any]:
+    """An open .npz file. Raises `DataError` for what is none, and for what cannot be read of it."""
+    try:
+        with path.open("rb") as stream:
+            if not zipfile.is_zipfile(stream):
+                raise DataError(f"data.npz: {path} is not a readable npz file; expected one that numpy.savez wrote")
+        with np.load(path, allow_pickle=False) as file:
+            yield file
+    except FileNotFoundError:
+        raise DataError(f"data.npz: there is no file {path}") from None
+    except (EOFError, OSError, KeyError, ValueError, TypeError, zipfile.BadZipFile) as error:
+        why = "it holds Python objects" if "allow_pickle" in str(error) else one_line(error)
+        raise DataError(f"data.npz: {path} is not a readable npz file ({why})") from None
+
+
+def blank(file: Any, key: str) -> np.ndarray:
+    """Zeros in shape and type of an array of an open .npz file, of which the header alone is read."""
+    form = np.lib.format
+    with file.zip.open(f"{key}.npy") as stream:
+        header = form.read_array_header_1_0 if form.read_magic(stream) == (1, 0) else form.read_array_header_2_0
+        shape, _, kind = header(stream)
+    return np.broadcast_to(np.zeros((), kind), shape)
+
+
+def class_names(names: np.ndarray, path: Path) -> tuple[str, ...]:
+    """One name a class. Raises `DataError` for another shape, or a name that is there twice."""
+    if names.ndim != 1:
+        raise DataError(f"data.npz: class_names of {path} has shape {names.shape}; expected one name a class")
+    classes = tuple(str(name) for name in names)
+    twice = [name for name, count in Counter(classes).items() if count > 1]
+    if twice:
+        raise DataError(
+            f"data.npz: class_names of {path} holds {twice[0]!r} twice; expected another name for each class"
+        )
+    return classes
 
 
 def pictures(spec: Mapping[str, Any]) -> Raw:

@@ -13,6 +13,7 @@ from optuna.study import StudyDirection
 from optuna.trial import TrialState as OptunaState
 from optuna.trial import create_trial
 
+from autostudent.errors import ConfigError
 from autostudent.propose.base import Proposer, generator
 from autostudent.propose.catalogue import Option
 from autostudent.propose.history import IN_FLIGHT, History
@@ -35,11 +36,18 @@ class OptunaProposer(Proposer):
 
     Args:
         sampler: makes a sampler from a seed.
+
+    Raises:
+        ConfigError: when no sampler can be made.
     """
 
     def __init__(self, sampler: Callable[[int], BaseSampler]) -> None:
         super().__init__()
         self._sampler = sampler
+        try:
+            sampler(0)
+        except (TypeError, ValueError) as error:
+            raise ConfigError("search.options", str(error), "options of this sampler, see Optuna's manual") from None
 
     def propose(self, problem: Problem, trials: Sequence[Trial]) -> Proposal | None:
         history = History.of(problem, trials)

@@ -22,7 +22,7 @@ PROPOSERS = {
 }
 
 
-def make(name: str, **options: Any) -> Proposer:
+def make(name: str, /, **options: Any) -> Proposer:
     """The proposer of this name. Raises `ConfigError` for an unknown name or option."""
     if name not in PROPOSERS:
         raise unknown_name("search.proposer", name, PROPOSERS)
@@ -32,7 +32,6 @@ def make(name: str, **options: Any) -> Proposer:
     open_ended = any(parameter.kind is Parameter.VAR_KEYWORD for parameter in allowed.values())
     for option in options:
         if option not in allowed and not open_ended:
-            raise ConfigError(
-                f"search.{option}", options[option], f"an option of {name!r}: {', '.join(allowed) or 'none'}"
-            )
+            there = f"an option of {name!r}: {', '.join(allowed) or 'none'}"
+            raise ConfigError(f"search.options.{option}", options[option], there)
     return build(**options)

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import re
 import sqlite3
 from collections.abc import Callable
 from functools import wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
-from urllib.parse import unquote
+from urllib.parse import quote, unquote
 
-from sqlalchemy.engine import Engine, create_engine, make_url
+from sqlalchemy.engine import URL, Engine, create_engine, make_url
 from sqlalchemy.exc import SQLAlchemyError
 
 from autostudent.errors import StoreError
@@ -127,9 +128,22 @@ def open_to_look(url: str) -> Readable:
             return open_journal(file)
         if "{" in url:  # a template, which only Optuna fills
             return open_database(url, file, driver=False)
-        return create_engine(url, **engine_options(file))
+        return create_engine(url if file is None else url_to_read(url, file), **engine_options(file))
     except Exception as error:
         raise cannot_open(url, error) from error
+
+
+def url_to_read(url: str, file: Path) -> URL:
+    """The URL of an SQLite file to be read; where nothing can be written, one that lets SQLite do without WAL's files.
+
+    A log that was not written back to the file keeps it from that: without the log the file is not whole.
+    """
+    log = file.with_name(f"{file.name}-wal")
+    fixed = not os.access(file, os.W_OK) and not os.access(file.parent, os.W_OK)
+    if not fixed or (log.is_file() and log.stat().st_size > 0):
+        return make_url(url)
+    asked = {"uri": "true", "mode": "ro", "immutable": "1"}
+    return make_url(url).set(database=f"file:{quote(str(file.absolute()))}").update_query_dict(asked)
 
 
 def require_file(url: str, file: Path | None) -> None:

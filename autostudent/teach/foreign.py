@@ -124,8 +124,8 @@ class Foreign(nn.Module):
     def _hook(self, name: str, found: dict[str, Tensor]) -> torch.utils.hooks.RemovableHandle:
         if name == "penultimate":
             return self._linear().register_forward_pre_hook(lambda _, args: found.update({name: args[0]}))
-        stage = self.network.get_submodule(self.paths[name])
-        return stage.register_forward_hook(lambda _, args, output: found.update({name: output}))
+        stage = self.network.get_submodule(self.paths[name])  # what follows may work in place on what it gives
+        return stage.register_forward_hook(lambda _, args, output: found.update({name: output.clone()}))
 
     def head(self, penultimate: Tensor) -> Tensor:
         """Logits ``(B, C)`` of the penultimate tap ``(B, D)``. Raises `TeacherError` where there is no linear head."""

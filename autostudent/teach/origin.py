@@ -31,11 +31,11 @@ def network_origin(architecture: Architecture, mean: Sequence[float], std: Seque
     return {"kind": "network", "architecture": architecture.to_json(), "mean": list(mean), "std": list(std)}
 
 
-def torchvision_origin(spec: Mapping[str, Any], dataset: Dataset, key: str = "teachers.torchvision") -> dict[str, Any]:
-    """``{torchvision: NAME, normalize: …, resize: N, taps: {…}}``. Raises `ConfigError` naming ``key``."""
+def torchvision_origin(spec: Mapping[str, Any], dataset: Dataset, key: str) -> dict[str, Any]:
+    """``{torchvision: NAME, normalize: …, resize: N, taps: {…}}``. Raises `ConfigError`; ``key`` names the entry."""
     name = str(spec["torchvision"])
-    require_classifier(name, key)
-    mean, std = normalisation(spec.get("normalize", "imagenet"), dataset)
+    require_classifier(name, f"{key}.torchvision")
+    mean, std = normalisation(spec.get("normalize", "imagenet"), dataset, key)
     return {
         "kind": "torchvision",
         "model": name,
@@ -55,10 +55,10 @@ def require_classifier(name: str, key: str) -> None:
         raise unknown_name(key, name, known)
 
 
-def plugin_origin(spec: Mapping[str, Any], dataset: Dataset) -> dict[str, Any]:
+def plugin_origin(spec: Mapping[str, Any], dataset: Dataset, key: str) -> dict[str, Any]:
     """``{plugin: NAME, …}``: every other entry goes to the factory."""
     options = {name: value for name, value in spec.items() if name != "plugin"}
-    found = plugin_factory(str(spec["plugin"]))[1]
+    found = plugin_factory(str(spec["plugin"]), key)[1]
     return {
         "kind": "plugin",
         "plugin": str(spec["plugin"]),
@@ -73,8 +73,11 @@ def shape_of(dataset: Dataset) -> dict[str, Any]:
     return {"shape": list(dataset.shape), "classes": len(dataset.classes)}
 
 
-def normalisation(given: object, dataset: Dataset) -> tuple[Sequence[float], Sequence[float]]:
-    """(mean, std) of ``data``, ``imagenet``, ``none`` or ``{mean: …, std: …}``. Raises `ConfigError`."""
+def normalisation(given: object, dataset: Dataset, key: str) -> tuple[Sequence[float], Sequence[float]]:
+    """(mean, std) of ``data``, ``imagenet``, ``none`` or ``{mean: …, std: …}`` in the entry ``key``.
+
+    Raises `ConfigError`.
+    """
     allowed = "data, imagenet, none, or {mean: [...], std: [...]} over pixels in [0, 1]"
     if given == "data":
         return dataset.mean, dataset.std
@@ -83,11 +86,11 @@ def normalisation(given: object, dataset: Dataset) -> tuple[Sequence[float], Seq
     if given == "none":
         return (0.0,), (1.0,)
     if not isinstance(given, Mapping) or set(given) != {"mean", "std"}:
-        raise ConfigError("teachers.normalize", given, allowed)
+        raise ConfigError(f"{key}.normalize", given, allowed)
     pair = [list(v) if isinstance(v, list | tuple) else [v] for v in (given["mean"], given["std"])]
     numbers = all(isinstance(v, int | float) and not isinstance(v, bool) for part in pair for v in part)
     if not numbers or len(pair[0]) != len(pair[1]) or len(pair[0]) not in (1, 3) or min(pair[1]) <= 0:
-        raise ConfigError("teachers.normalize", given, allowed)
+        raise ConfigError(f"{key}.normalize", given, allowed)
     return pair[0], pair[1]
 
 
@@ -130,13 +133,13 @@ def plugin_model(origin: Mapping[str, Any]) -> nn.Module:
     return Foreign(network, shape, origin["classes"], shape[0], (0.0,), (1.0,))
 
 
-def plugin_factory(name: str) -> tuple[Callable[..., nn.Module], str]:
+def plugin_factory(name: str, key: str = "teachers") -> tuple[Callable[..., nn.Module], str]:
     """(factory, version of its distribution) of an entry point. Raises `ConfigError` or `TeacherError`."""
     found = {point.name: point for point in entry_points(group=GROUP)}
     if name not in found:
         if not found:
-            raise ConfigError("teachers.plugin", name, f"an installed entry point of the group {GROUP}; there is none")
-        raise unknown_name("teachers.plugin", name, found)
+            raise ConfigError(f"{key}.plugin", name, f"an installed entry point of the group {GROUP}; there is none")
+        raise unknown_name(f"{key}.plugin", name, found)
     point = found[name]
     try:
         return point.load(), point.dist.version if point.dist else ""

@@ -76,15 +76,20 @@ def resolve(
         if "early_stopped" in spec:
             return early_stopped(name, architecture, dataset, assets, optim, spec["early_stopped"], device, seed, say)
         return trained(name, architecture, dataset, assets, optim, device=device, seed=seed, say=say)
-    if kind == "plugin":
-        return brought(name, plugin_origin(spec, dataset), None, dataset, assets, device, say=say)
-    if kind == "torchvision":
-        if "weights" not in spec:
-            raise ConfigError(f"teachers.{name}.weights", None, "a safetensors file or a state dict saved by torch")
-        origin, path = torchvision_origin(spec, dataset), spec["weights"]
-    else:
-        origin, path = checkpoint_origin(name, spec, dataset), spec["checkpoint"]
-    return brought(name, origin, Path(str(path)).expanduser(), dataset, assets, device, "normalize" in spec, say)
+    try:
+        if kind == "plugin":
+            return brought(
+                name, plugin_origin(spec, dataset, f"teachers.{name}"), None, dataset, assets, device, say=say
+            )
+        if kind == "torchvision":
+            if "weights" not in spec:
+                raise ConfigError(f"teachers.{name}.weights", None, "a safetensors file or a state dict saved by torch")
+            origin, path = torchvision_origin(spec, dataset, f"teachers.{name}"), spec["weights"]
+        else:
+            origin, path = checkpoint_origin(name, spec, dataset), spec["checkpoint"]
+        return brought(name, origin, Path(str(path)).expanduser(), dataset, assets, device, "normalize" in spec, say)
+    except TeacherError as error:
+        raise TeacherError(f"teachers.{name}: {error}") from None
 
 
 def check_spec(name: str, spec: Mapping[str, Any]) -> str:
@@ -148,7 +153,7 @@ def checkpoint_origin(name: str, spec: Mapping[str, Any], dataset: Dataset) -> d
         raise ConfigError(
             f"teachers.{name}", dict(spec), "either architecture (a JSON file) or resnet beside checkpoint"
         )
-    mean, std = normalisation(spec.get("normalize", "data"), dataset)
+    mean, std = normalisation(spec.get("normalize", "data"), dataset, f"teachers.{name}")
     if "resnet" in spec:
         return network_origin(named_resnet(f"teachers.{name}.resnet", spec["resnet"], dataset), mean, std)
     return network_origin(read_architecture(Path(str(spec["architecture"])).expanduser(), dataset), mean, std)
@@ -160,7 +165,7 @@ def read_architecture(path: Path, dataset: Dataset) -> Architecture:
         architecture = Architecture.from_json(json.loads(path.read_text()))
     except FileNotFoundError:
         raise TeacherError(f"there is no architecture file {path}") from None
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, ConfigError) as error:
         raise TeacherError(f"{path} is not an architecture file ({error})") from None
     if architecture.input.classes != len(dataset.classes):
         raise TeacherError(

@@ -24,9 +24,8 @@ NAMED = 3  # tensors that an error lists
 def read_state(path: Path) -> dict[str, Tensor]:
     """The state dict in a file, by tensor name. Raises `TeacherError`."""
     try:
-        if path.suffix == ".safetensors":
-            return load_tensors(path.read_bytes())
-        found = torch.load(path, map_location="cpu", weights_only=True)
+        safe = path.suffix == ".safetensors"
+        found = load_tensors(path.read_bytes()) if safe else torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError:
         raise TeacherError(f"there is no weights file {path}") from None
     except pickle.UnpicklingError:
@@ -35,7 +34,11 @@ def read_state(path: Path) -> dict[str, Tensor]:
         ) from None
     except Exception as error:  # both loaders raise whatever torn bytes lead them to
         raise TeacherError(f"{path} is not a readable weights file ({first_line(error)})") from None
-    return state_in(found, path)
+    state = state_in(found, path)
+    for name, value in state.items():
+        if value.is_floating_point() and not value.float().isfinite().all():
+            raise TeacherError(f"{path} holds numbers in {name} that are not finite in float32; its training failed")
+    return state
 
 
 def state_in(found: object, path: Path) -> dict[str, Tensor]:

@@ -95,7 +95,7 @@ def torchvision_models(study: Study, say: Say) -> dict[str, dict[str, Any]]:
     settings = study.settings.rivals or RivalSettings()
     found = {}
     for name in SMALL if settings.torchvision is None else settings.torchvision:
-        origin = torchvision_origin({"torchvision": name, "normalize": "data"}, study.dataset, key="rivals.torchvision")
+        origin = torchvision_origin({"torchvision": name, "normalize": "data"}, study.dataset, "rivals")
         try:
             why = over(origin, study.settings.objectives, torch.device(study.device))
         except TeacherError as error:

@@ -71,6 +71,25 @@ def test_the_test_split_is_read_when_asked_for_only(tmp_path):
         data.test  # noqa: B018
 
 
+def test_pixels_of_the_test_split_are_not_read_to_look_at_it(tmp_path):
+    """One more axis is no other shape, and a torn picture is found when pictures are read."""
+    pictures = np.full((900, 6, 5, 1), 77, np.uint8)
+    spec = save(tmp_path / "a.npz", x_test=pictures, y_test=np.arange(900) % 3)
+    assert load(spec).test.x.shape == (900, 1, 6, 5)
+    whole = (tmp_path / "a.npz").read_bytes()
+    (tmp_path / "a.npz").write_bytes(whole.replace(bytes([77]) * 27_000, bytes([78]) * 27_000))
+    data = load(spec)
+    with pytest.raises(DataError, match="Bad CRC-32"):
+        data.test  # noqa: B018
+
+
+def test_two_pictures_of_a_class_are_enough_where_one_of_them_is_left(tmp_path):
+    labels = np.arange(90) % 2
+    labels[:2] = 2
+    data = load(save(tmp_path / "a.npz", y_train=labels))
+    assert 1 <= int((data.train.y == 2).sum()) <= 2
+
+
 def test_without_a_test_split_one_is_cut(tmp_path):
     data = load({**save(tmp_path / "a.npz", test=False), "test": 20, "validation": 0.5})
     assert (len(data.test), len(data.validation), len(data.train)) == (20, 35, 35)
@@ -148,12 +167,27 @@ BAD_ARRAYS = {
     "pictures have shape": {"x_train": np.zeros((90, 3, 6, 5), np.uint8)},
     "labels are int64 of shape": {"y_train": np.arange(80) % 3},
     "labels are float64": {"y_train": np.arange(90) / 2},
-    "labels run from -1": {"y_train": np.arange(90) % 3 - 1},
+    "labels are -1, 0, 1; expected every number from 0 to 2": {"y_train": np.arange(90) % 3 - 1},
+    "labels are 0, 2, 4; expected every number from 0 to 2": {"y_train": np.arange(90) % 3 * 2},
+    "labels are 1, 2, .*, 10, …, 30; expected every number from 0 to 29": {"y_train": np.arange(90) % 30 + 1},
+    "labels run from 1 to 3": {"y_train": np.arange(90) % 3 + 1, "class_names": np.array(["a", "b", "c"])},
     "labels run from 0 to 2": {"class_names": np.array(["a", "b"])},
     "class_names of .* has shape": {"class_names": np.array("abc")},
     "one class only": {"y_train": np.zeros(90, int)},
     "no array 'x_train'": {"x_train": None},
-    "no training picture of class": {"y_train": np.arange(90) % 2 * 2},
+    "no training picture of class 'b' is left; each class needs one after all cuts": {
+        "y_train": np.arange(90) % 2 * 2,
+        "class_names": np.array(["a", "b", "c"]),
+    },
+    "class_names of .* holds 'a' twice": {"class_names": np.array(["a", "b", "a"])},
+    "has x_test alone": {"y_test": None},
+    "has y_test alone": {"x_test": None},
+    "test split: there are no pictures": {"x_test": np.zeros((0, 6, 5), np.uint8), "y_test": np.zeros(0, int)},
+    "test split: pictures are float64": {"x_test": np.zeros((30, 6, 5))},
+    r"test split: pictures are .* \(1, 5, 6\); expected \(1, 6, 5\)": {"x_test": np.zeros((30, 5, 6), np.uint8)},
+    r"test split: pictures are .* \(3, 6, 5\); expected": {"x_test": np.zeros((30, 6, 5, 3), np.uint8)},
+    "test split: labels are int64 of shape": {"y_test": np.arange(29) % 3},
+    "test split: labels run from 1 to 3; expected 0 to 2": {"y_test": np.arange(30) % 3 + 1},
     "there are no pictures": {"x_train": np.zeros((0, 6, 5), np.uint8), "y_train": np.zeros(0, int)},
 }
 
@@ -173,11 +207,14 @@ def test_unreadable_files_are_refused(tmp_path):
     (tmp_path / "empty.npz").touch()
     with pytest.raises(DataError, match="not a readable npz"):
         load({"npz": str(tmp_path / "empty.npz")})
+    (tmp_path / "text.npz").write_text("x_train, y_train")
+    with pytest.raises(DataError, match=r"not a readable npz file; expected one that numpy\.savez wrote"):
+        load({"npz": str(tmp_path / "text.npz")})
     (tmp_path / "torn.npz").write_bytes(b"PK\x03\x04 not really")
     with pytest.raises(DataError, match="not a readable npz"):
         load({"npz": str(tmp_path / "torn.npz")})
     np.savez(tmp_path / "objects.npz", x_train=np.array([{}], object), y_train=np.array([0]))
-    with pytest.raises(DataError, match="not a readable npz"):
+    with pytest.raises(DataError, match=r"not a readable npz file \(it holds Python objects"):
         load({"npz": str(tmp_path / "objects.npz")})
     np.save(tmp_path / "single.npy", np.zeros(3))
     with pytest.raises(DataError, match="not a readable npz"):

@@ -1,3 +1,5 @@
+import shutil
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -73,9 +75,47 @@ def test_one_validation_folder_and_no_share_beside_it(tmp_path):
             write(tmp_path / part / name, 10)
     with pytest.raises(ConfigError, match="its own validation split"):
         load({"images": str(tmp_path), "validation": 0.3})
-    write(tmp_path / "val" / "a", 1)
-    with pytest.raises(DataError, match="both val and validation"):
+    for name in ("val", "valid", "VALID"):
+        write(tmp_path / name / "a", 1)
+        with pytest.raises(DataError, match=r"both \w+ and \w+; one of them"):
+            load({"images": str(tmp_path)})
+        shutil.rmtree(tmp_path / name)
+    write(tmp_path / "Train" / "a", 1)
+    with pytest.raises(DataError, match="both Train and train; one of them"):
         load({"images": str(tmp_path)})
+
+
+def laid_out(folder, *names):
+    for name in names:
+        for label in ("a", "b"):
+            write(folder / name / label, 10)
+    return {"images": str(folder)}
+
+
+def test_splits_by_other_names(tmp_path):
+    data = load(laid_out(tmp_path / "one", "Train", "VALID", "Test"))
+    assert data.classes == ("a", "b")
+    assert (len(data.train), len(data.validation), len(data.test)) == (20, 20, 20)
+    data = load(laid_out(tmp_path / "two", "train", "valid"))
+    assert (len(data.train), len(data.validation), len(data.test)) == (16, 20, 4)
+
+
+def test_a_split_is_no_class(tmp_path):
+    spec = laid_out(tmp_path, "train", "test", "unlabelled")
+    told = "folders test, train, unlabelled; expected train, val, valid, validation, test and nothing else, or one"
+    with pytest.raises(DataError, match=told) as caught:
+        load(spec)
+    assert "\n" not in str(caught.value)
+
+
+def test_what_is_no_picture_is_passed_over(tmp_path):
+    for name in ("a", "b"):
+        write(tmp_path / name, 10)
+    before = load({"images": str(tmp_path)}).fingerprint
+    (tmp_path / "a" / "._001.png").write_bytes(b"what a Mac leaves beside a picture")
+    (tmp_path / "a" / "folder.png").mkdir()
+    (tmp_path / "a" / "gone.png").symlink_to(tmp_path / "nowhere.png")
+    assert load({"images": str(tmp_path)}).fingerprint == before
 
 
 def test_unfit_folders_are_refused(tmp_path):

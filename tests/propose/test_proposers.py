@@ -37,7 +37,7 @@ def test_names_and_options_are_checked() -> None:
     assert set(PROPOSERS) >= {"random", "evolution", "bayes"}
     with pytest.raises(ConfigError, match="did you mean 'bayes'"):
         make("bays")
-    with pytest.raises(ConfigError, match=r"search\.population.*fresh"):
+    with pytest.raises(ConfigError, match=r"search\.options\.population.*fresh"):
         make("bayes", population=3)
 
 

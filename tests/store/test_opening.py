@@ -14,7 +14,7 @@ import pytest
 
 from autostudent.errors import StoreError
 from autostudent.records import Objective
-from autostudent.store.backend import WalConnection, cannot_open, file_of, shown
+from autostudent.store.backend import WalConnection, cannot_open, file_of, shown, url_to_read
 from autostudent.store.lock import FileLock, Lease
 from autostudent.store.opening import create_study, quiet
 from autostudent.store.store import Store
@@ -67,6 +67,21 @@ def test_reading_what_is_not_there(toy, tmp_path):
         Store.read(toy.url, "foreign")
     with pytest.raises(StoreError, match=r"name one\. There: foreign, toy"):
         Store.read(toy.url)
+
+
+def test_a_store_where_nothing_can_be_written_is_read(toy, monkeypatch):
+    """SQLite makes files beside one in WAL even to read it; a log of a driver that died must not be left out."""
+    with toy.open() as store:
+        toy.drive(store)
+        there = sorted(path.name for path in toy.file.parent.iterdir())
+        monkeypatch.setattr(os, "access", lambda path, mode: False)
+        assert any(name.endswith("-wal") for name in there)
+        assert str(url_to_read(toy.url, toy.file)) == toy.url
+    there = sorted(path.name for path in toy.file.parent.iterdir())
+    for url in (toy.url, f"sqlite+pysqlite:///{toy.file}?timeout=3"):
+        with Store.read(url, "toy", toy.assets) as store:
+            assert [row["trial"] for row in store.front()] == [0, 3, 4]
+            assert sorted(path.name for path in toy.file.parent.iterdir()) == there
 
 
 @pytest.mark.parametrize(
