@@ -83,8 +83,8 @@ class BudgetSettings:
 
 
 def epochs_of(rungs: tuple[int, ...], trials: int) -> float:
-    """Epochs that a study trains in all: every student to the first rung, a third of them to the last."""
-    shares = [1.0, *(max(1 / 3, 3.0**-n) for n in range(1, len(rungs)))]
+    """Epochs that a study trains in all: every student to the first rung, a third to the last, evenly fewer between."""
+    shares = [1.0, *(3.0 ** (-level / (len(rungs) - 1)) for level in range(1, len(rungs)))]
     return trials * sum(share * (end - start) for share, start, end in zip(shares, (0, *rungs), rungs, strict=False))
 
 

@@ -322,14 +322,14 @@ class Study:
 
     def ledger(self) -> dict[str, list[dict[str, Any]]]:
         """Seconds of every student in three columns, and the users of every teacher (see `report.ledger`)."""
-        with Store.read(self.settings.store, self.settings.study) as store:
+        with Store.read(self.settings.store, self.settings.study, self.assets) as store:
             return ledger(store.rows(), store.described().get("shared", {}))
 
     # ---- answers ----------------------------------------------------------------------------------------------------
 
     def rows(self) -> list[dict[str, Any]]:
         """The Pareto front as plain rows, read from the store while or after the study runs."""
-        with Store.read(self.settings.store, self.settings.study) as store:
+        with Store.read(self.settings.store, self.settings.study, self.assets) as store:
             return store.front()
 
     def front(self) -> pd.DataFrame:

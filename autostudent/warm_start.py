@@ -9,7 +9,7 @@ from typing import Any
 from autostudent.assets import Assets
 from autostudent.errors import ConfigError
 from autostudent.records import Candidate, Objective, Result, Trial, TrialState
-from autostudent.settings import StudySettings
+from autostudent.settings import StudySettings, default_artifacts, store_file
 from autostudent.store.store import Store
 
 KEY = "search.warm_start"
@@ -28,7 +28,10 @@ def read_earlier(url: str, spaces: Mapping[str, Any], objectives: Sequence[Objec
         ConfigError: for a study of another space, or without finished students that have these objectives.
         StoreError: when there is no such store.
     """
-    with Store.read(url) as store:
+    with Store.read(url) as reader:
+        study = reader.study
+    kept = None if store_file(url) is None else Assets(default_artifacts(url, study))  # long candidates lie there
+    with Store.read(url, study, kept) as store:
         if store.resolved()["spaces"] != json.loads(json.dumps(spaces)):
             raise ConfigError(KEY, store.url, "a study of the same space.students and space.recipe")
         names = [objective.name for objective in objectives]
@@ -42,8 +45,8 @@ def read_earlier(url: str, spaces: Mapping[str, Any], objectives: Sequence[Objec
 def options_of(settings: StudySettings, spaces: Mapping[str, Any], store: Store, assets: Assets) -> dict[str, Any]:
     """The options of a study's proposer, with the earlier study that it starts from.
 
-    That is what `read_earlier` found when the study began, as if trained for as long as students here; the same after
-    every resume.
+    That is what `read_earlier` found when the first student was about to be tried, as if trained for as long as
+    students here; the same after every resume.
 
     Raises:
         ConfigError, StoreError: as `read_earlier`, when the study begins.
@@ -52,7 +55,7 @@ def options_of(settings: StudySettings, spaces: Mapping[str, Any], store: Store,
     options, url, epochs = dict(settings.search.options), settings.search.warm_start, settings.budget.epochs
     if url is None:
         return options
-    address = store.described().get(COPIED)
+    address = store.described().get(COPIED) if store.trials() else None  # until then the settings may change
     if address is None:
         found = read_earlier(url, spaces, settings.objectives)
         rows = [[t.candidate.to_json(), dict(t.costs), dict(t.results[-1].values)] for t in found]

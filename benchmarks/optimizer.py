@@ -10,7 +10,8 @@ turned into an error.
 
 ``bayes:graph`` is told features of each network's graph (`cells.Cell`); a search of students has such features too, if
 others. For that ``--cell`` says what the choices, sorted, stand for: ``none``, ``skip`` or an operation; those that mix
-channels are named ``conv...``. The other optimisers have no place for them: with ``bayes`` they compete on even terms.
+channels are named ``conv...``. The other optimisers have no place for them, nor for known costs:
+with ``bayes:no-costs`` they compete on even terms, but for the reference of the hypervolume, which ours is told.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
+import torch
 from machine import facts
 from peers import PEERS, missing, run_peer
 from table import Run, Table, read_table
@@ -124,6 +126,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--only", help=f"comma separated, from {', '.join((*OURS, *PEERS))}")
     parser.add_argument("--json", type=Path, help="also write all figures to this file")
     options = parser.parse_args(arguments)
+    torch.set_num_threads(1)
     table = read_table(options)
     names = options.only.split(",") if options.only else list(USUAL)
     if unknown := [name for name in names if name not in (*OURS, *PEERS)]:

@@ -78,7 +78,7 @@ def test_a_limit_below_every_student_is_refused_before_any_training(tmp_path: Pa
 
 def test_expected_epochs_follow_the_rungs() -> None:
     assert epochs_of((9,), 10) == 90
-    assert epochs_of((1, 3, 9), 9) == pytest.approx(9 * (1 + 2 / 3 + 6 / 3))
+    assert epochs_of((1, 3, 9), 9) == pytest.approx(9 * (1 + 2 / 3**0.5 + 6 / 3))
     assert BudgetSettings(3, 9, (1, 9)).rungs == (1, 9)
 
 

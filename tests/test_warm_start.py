@@ -9,9 +9,11 @@ from pathlib import Path
 import pytest
 
 from autostudent.errors import AutostudentError, ConfigError
+from autostudent.records import TrialState
 from autostudent.settings import BudgetSettings, SearchSettings, SpaceSettings, StudySettings
 from autostudent.store.store import Store
 from autostudent.testing.studies import InlineStudy, small_settings
+from autostudent.warm_start import options_of
 
 
 @pytest.fixture(scope="module")
@@ -51,6 +53,26 @@ def test_the_earlier_front_comes_first_and_a_resume_needs_the_earlier_store_no_m
     with Store.read(settings.store) as store:
         assert len(store.trials()) == 4
         assert store.described()["warm_start"] == held
+
+
+def test_before_the_first_student_another_earlier_study_may_be_named(earlier: StudySettings, tmp_path: Path) -> None:
+    other = dataclasses.replace(
+        earlier,
+        budget=BudgetSettings(2, 6, (2, 6)),
+        search=SearchSettings("random", 99),
+        store=f"sqlite:///{tmp_path / 'other' / 'study.db'}",
+    )
+    InlineStudy(other).run()
+    told = {}
+    for name, begun in (("first", earlier), ("second", other)):
+        settings = later_of(begun, tmp_path)
+        study = InlineStudy(dataclasses.replace(settings, store=f"sqlite:///{tmp_path / 'later.db'}"))
+        with study.open_store() as store:
+            source = options_of(study.settings, study.space.to_json(), store, study.assets)["source"]
+        told[name] = [trial.candidate.key for trial in source]
+    with Store.read(other.store) as store:
+        done = [trial.candidate.key for trial in store.trials() if trial.state is TrialState.COMPLETE]
+    assert told["second"] == done != told["first"]
 
 
 def test_other_spaces_and_missing_stores_are_refused(earlier: StudySettings, tmp_path: Path) -> None:

@@ -133,6 +133,8 @@ class Network(nn.Module):
         slots = [EMPTY] * self._slots
         slots[0] = x if self.mean is None or self.std is None else x.sub(self.mean).div_(self.std)
         del x
+        if 0 in wanted:
+            held[0] = slots[0]
         parts = list(self.parts.values())
         weights = () if self.edges is None else torch.sigmoid(self.edges).unbind()
         for part, kind, out, sources, frees, edge, factor in self._program:

@@ -39,9 +39,10 @@ from autostudent.bundle.manifest import (
     WEIGHTS,
     read_manifest,
     seal,
+    student_of,
 )
 from autostudent.bundle.student import rebuild
-from autostudent.errors import AssetError, ConfigError, DataError, unknown_name
+from autostudent.errors import ConfigError, DataError, unknown_name
 from autostudent.settings import store_file
 from autostudent.space.graph import Architecture
 from autostudent.store.rows import Row, row_of
@@ -52,6 +53,7 @@ if TYPE_CHECKING:
     from autostudent.study import Study
 
 FORMATS = {"safetensors": WEIGHTS, "onnx": ONNX, "pt2": PT2}
+UNFINISHED = ".part-"  # how the names of files begin that `write_atomic` was killed over
 PICTURES = 512  # of the validation split, on which exports are compared with the original
 
 Say = Callable[[str], None]
@@ -134,17 +136,16 @@ def target(store: str, study: str, trial: int, to: str | Path | None) -> Path:
 
 
 def require_free(folder: Path, study: str, trial: int) -> None:
-    """Raises `ConfigError` unless the folder is new, empty, or holds an earlier export of the same student."""
+    """Raises `ConfigError` unless the folder is new, empty, or holds an earlier export of the same student.
+
+    An export whose manifest is lost or unreadable is one of the same student where nothing else lies in the folder.
+    """
     if not folder.exists():
         return
     if folder.is_dir():
-        if not any(folder.iterdir()):
-            return
-        try:
-            earlier = read_manifest(folder)
-        except AssetError:
-            earlier = {}
-        if (earlier.get("study"), earlier.get("trial")) == (study, trial):
+        names = {path.name for path in folder.iterdir() if not path.name.startswith(UNFINISHED)}
+        owner = student_of(folder)
+        if not names or owner == (study, trial) or (owner is None and GRAPH in names <= {*NAMES, MANIFEST}):
             return
     raise ConfigError("--to", str(folder), f"a new or empty folder, or an earlier export of student {trial}")
 

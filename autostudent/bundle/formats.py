@@ -69,6 +69,8 @@ def compare(name: str, original: Network, exported: Runs, pictures: Tensor) -> P
         x = images(pictures[:size])
         with torch.inference_mode():
             expected, found = original(x), exported(x.contiguous())
+        if not expected.isfinite().all():
+            raise ExportMismatch(f"{name}: the original's answers to real pictures are not all finite numbers")
         if found.shape != expected.shape:
             raise ExportMismatch(f"{name}: answers of shape {tuple(found.shape)}; expected {tuple(expected.shape)}")
         difference = float((found - expected).abs().max().nan_to_num(nan=float("inf")))

@@ -55,6 +55,18 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     return manifest
 
 
+def student_of(folder: Path) -> tuple[object, object] | None:
+    """Study and trial that a manifest names, be it edited or of another format; None where it cannot be read.
+
+    It says whose folder this is and vouches for nothing in it.
+    """
+    try:
+        manifest = json.loads((folder / MANIFEST).read_bytes())
+        return manifest["study"], manifest["trial"]
+    except (OSError, ValueError, LookupError, TypeError, RecursionError):
+        return None
+
+
 def read_checked(folder: Path, name: str, manifest: Mapping[str, Any]) -> bytes:
     """One file of a bundle, compared with its manifest. Raises `AssetError` saying what is wrong with it."""
     path = folder / name

@@ -91,7 +91,7 @@ def search(
     with view(errors if json else out, loaded.settings) as shown:
         loaded.run(shown)
     settings = loaded.settings
-    with Store.read(settings.store, settings.study) as stored:
+    with Store.read(settings.store, settings.study, loaded.assets) as stored:
         rows, references, spent = stored.front(), stored.references(), stored.described().get("effort", {})
         missed = "" if rows else empty_front(stored.trials(), stored.objectives)
     if missed:

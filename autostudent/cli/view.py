@@ -73,12 +73,13 @@ def view(console: Console, settings: StudySettings | None = None) -> Iterator[Sh
 
 def expectation(settings: StudySettings) -> tuple[float, dict[int, int]]:
     """Epochs that the whole study needs, and those that each trial in its store has already."""
+    from autostudent.assets import Assets
     from autostudent.settings import epochs_of
     from autostudent.store.store import Store
 
     budget = settings.budget
     try:
-        with Store.read(settings.store, settings.study) as store:
+        with Store.read(settings.store, settings.study, Assets(settings.artifacts)) as store:
             before = {trial.number: trial.epoch for trial in store.trials()}
     except StoreError:
         before = {}

@@ -20,7 +20,8 @@ def share_of(key: str, size: object, total: int) -> int:
     """
     if isinstance(size, bool) or not isinstance(size, int | float):
         raise ConfigError(key, size, "a share between 0 and 1, or a number of pictures")
-    count = round(size * total) if isinstance(size, float) and size < 1 else int(size)
+    share = isinstance(size, float)
+    count = round(size * total) if share and 0 < size < 1 else 0 if share else int(size)
     if not 0 < count < total:
         raise ConfigError(key, size, f"a share between 0 and 1, or a count from 1 to {total - 1}")
     return count

@@ -14,14 +14,15 @@ ACCELERATOR_BATCH = 2000
 def predict(module: nn.Module, x: Tensor, device: torch.device | str = "cpu", batch_size: int | None = None) -> Tensor:
     """Logits ``(N, C)`` float32 on the CPU of pictures ``x`` ``(N, C, H, W)`` uint8.
 
-    The network is put into eval mode for the call and left in the mode it was in.
+    The network is put into eval mode for the call; every part of it is left in the mode it was in.
     """
     batch_size = batch_size or (BATCH if torch.device(device).type == "cpu" else ACCELERATOR_BATCH)
-    training = module.training
+    modes = [(part, part.training) for part in module.modules()]
     module.eval()
     try:
         with torch.inference_mode():
             parts = [module(images(piece.to(device))).float().cpu() for piece in x.split(batch_size)]
     finally:
-        module.train(training)
+        for part, training in modes:
+            part.training = training
     return torch.cat(parts).clone()

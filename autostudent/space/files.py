@@ -13,8 +13,8 @@ from autostudent.records import Value
 from autostudent.space.domains import Float, Int
 from autostudent.space.ops import OPS
 from autostudent.space.params import Param, read_param
-from autostudent.space.vocabulary import GENERATORS, check_student_param
-from autostudent.space.yaml_loader import load_yaml
+from autostudent.space.vocabulary import GENERATORS, check_student_param, check_student_range
+from autostudent.space.yaml_loader import load_yaml, parse_quantity
 
 STUDENT_KEYS = ("about", "modality", "generator", "ops", "fixed", "params", "forbid")
 RECIPE_KEYS = ("about", "params", "forbid")
@@ -92,19 +92,23 @@ def _student_entries(
     raw: Mapping[str, Any], label: str, params: tuple[Param, ...]
 ) -> tuple[str, tuple[str, ...], dict[str, Value]]:
     generator = raw.get("generator", "hnag")
-    if generator not in GENERATORS:
+    if generator not in tuple(GENERATORS):  # a tuple, as what the file says may have no hash
         raise unknown_name(f"{label}.generator", str(generator), GENERATORS)
     ops = raw.get("ops") or []
     if not isinstance(ops, list):
         raise ConfigError(f"{label}.ops", ops, "a list of operations")
+    searchable = [name for name, known in OPS.items() if known.searchable]
     for op in ops:
-        if op not in OPS or not OPS[op].searchable:
-            raise unknown_name(f"{label}.ops", str(op), [name for name, known in OPS.items() if known.searchable])
+        if op not in searchable:
+            raise unknown_name(f"{label}.ops", str(op), searchable)
     fixed = dict(_mapping(raw, label, "fixed"))
+    if isinstance(target := fixed.get("params.target"), str):
+        fixed["params.target"] = parse_quantity(target, f"{label}.fixed.params.target")
     for name, value in fixed.items():
         check_student_param(generator, f"{label}.fixed", str(name), ops, (value,))
     for param in params:
         check_student_param(generator, f"{label}.params", param.name, ops, extremes(param))
+        check_student_range(f"{label}.params", param.name, param.domain)
     if "params.target" not in fixed and all(param.name != "params.target" for param in params):
         raise ConfigError(f"{label}.params", "no params.target", "a parameter count for the width to be solved on")
     if any(param.name == "stage.count" for param in params):

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     import networkx as nx
 
 FORMAT = 1  # version of the JSON form
+WRITTEN = "a graph as Architecture.to_json writes it"
 _MASK = (1 << 128) - 1
 _ODD = 0x9FB21C651E98DF25C3A5C85C97CB3127  # an arbitrary odd multiplier that mixes 128 bits
 
@@ -143,40 +144,55 @@ class Architecture:
         Raises:
             ConfigError: when the mapping is not a graph in this format.
         """
+        if not isinstance(value, Mapping):
+            raise ConfigError("architecture", type(value).__name__, WRITTEN)
         if value.get("format") != FORMAT:
             raise ConfigError("architecture.format", value.get("format"), str(FORMAT))
         try:
             shape = InputShape(**value["input"])
             nodes = tuple(Node(row[0], row[1], row[2], row[3], row[4], tuple(row[5])) for row in value["nodes"])
             made = cls(shape, nodes, tuple(value["blocks"]), dict(value["versions"]))
-        except (KeyError, TypeError, IndexError) as error:
-            raise ConfigError("architecture", str(error), "a graph as Architecture.to_json writes it") from None
+        except (LookupError, TypeError, ValueError) as error:
+            raise ConfigError("architecture", str(error), WRITTEN) from None
         made.validate()
         return made
 
     def validate(self) -> None:
         """Raises `ConfigError` unless the nodes form a graph that can be built."""
+        for name, number in self.input._asdict().items():
+            if not is_whole(number, 1):
+                raise ConfigError(f"architecture.input.{name}", number, "a whole number of at least 1")
         for i, node in enumerate(self.nodes):
-            key = f"architecture.nodes[{i}]"
-            if node.op not in OPS or node.merge not in MERGES:
-                raise ConfigError(key, (node.op, node.merge), "a known operation and merge")
-            if (
-                (i == 0) != (node.op == "input")
-                or (i > 0 and not node.inputs)
-                or not all(0 <= j < i for j in node.inputs)
-            ):
-                raise ConfigError(key, list(node.inputs), "inputs among the earlier nodes")
-            if node.width < 1 or any(node.stride % self.nodes[j].stride for j in node.inputs):
-                raise ConfigError(key, (node.width, node.stride), "a positive width, at no finer size than its inputs")
-            if OPS[node.op].strided and len(node.inputs) != 1:
-                raise ConfigError(key, list(node.inputs), f"one input for {node.op}")
+            self._validate_node(i, node)
+        if self.nodes and self.nodes[0].width != self.input.channels:
+            channels = f"the {self.input.channels} channels of the input"
+            raise ConfigError("architecture.nodes[0]", self.nodes[0].width, channels)
         read = {j for node in self.nodes for j in node.inputs}
         if read != set(range(len(self.nodes) - 1)):
             raise ConfigError(
                 "architecture.nodes", "a node that nothing reads", "every node but the last read by another"
             )
-        if not self.blocks or not all(0 < block < len(self.nodes) for block in self.blocks):
+        if not self.blocks or not all(is_whole(block, 1) and block < len(self.nodes) for block in self.blocks):
             raise ConfigError("architecture.blocks", list(self.blocks), "positions of nodes")
+
+    def _validate_node(self, i: int, node: Node) -> None:
+        key = f"architecture.nodes[{i}]"
+        op, width, stage, stride, merge, inputs = node
+        if not isinstance(op, str) or op not in OPS or merge not in MERGES:
+            raise ConfigError(key, (op, merge), "a known operation and merge")
+        if not (is_whole(width, 1) and is_whole(stage, 0) and is_whole(stride, 1)):
+            raise ConfigError(key, (width, stage, stride), "whole numbers: width from 1, stage from 0, stride from 1")
+        if (i == 0) != (op == "input") or (i > 0 and not inputs) or not all(is_whole(j, 0) and j < i for j in inputs):
+            raise ConfigError(key, list(inputs), "inputs among the earlier nodes")
+        if any(stride % self.nodes[j].stride for j in inputs):
+            raise ConfigError(key, stride, "a stride at no finer size than its inputs")
+        if OPS[op].strided and len(inputs) != 1:
+            raise ConfigError(key, list(inputs), f"one input for {op}")
+
+
+def is_whole(value: object, low: int) -> bool:
+    """Whether it is a whole number of at least ``low``, and neither a float nor true or false."""
+    return type(value) is int and value >= low
 
 
 def require_size(shape: InputShape, stride: int) -> None:

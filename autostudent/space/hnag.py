@@ -44,6 +44,7 @@ class Hierarchy:
         self.skip = knobs.word("skip", "none")
         weights = [(op, knobs.number(f"op.{op}", 1.0)) for op in ops]
         self.allowed = {False: weights, True: [(op, weight) for op, weight in weights if OPS[op].mixes]}
+        self.stages = knobs.whole("stage.count", 3)
         self.generator = {level: self._generator(level) for level in LEVELS}
         merge = knobs.word("merge", "sum")
         self.merge = {level: knobs.word(f"{level}.merge", merge) for level in LEVELS}
@@ -59,12 +60,12 @@ class Hierarchy:
             InvalidDraw: when a graph cannot be drawn, an edit fits nothing, or the picture is too small.
         """
         knobs, draft = self.knobs, self.draft
-        stages = knobs.whole("stage.count", 3)
+        stages = self.stages
         self.stride = knobs.stem_stride(draft.input)
         require_size(draft.input, self.stride << (stages - 1))
         early = knobs.number("stage.early", 1 / stages)
         rest = [(1 - early) / (stages - 1)] * (stages - 1) if stages > 1 else []
-        counts = deal(knobs.whole("top.nodes", stages), [early, *rest])
+        counts = deal(self.generator["top"][1], [early, *rest])
         stem = self._stem(knobs.whole("stem.convs", 1))
         of_cell = [stage for stage, count in enumerate(counts) for _ in range(count)]
         top = self._wiring("top", ())
@@ -129,9 +130,10 @@ class Hierarchy:
 
     def _generator(self, level: str) -> tuple[str, int, int, float, int]:
         knobs = self.knobs
+        cells = 3 if self.stages == 2 else self.stages  # one a stage; no Watts-Strogatz graph has two
         return (
             knobs.word(f"{level}.graph", "er" if level == "cell" else "ws"),
-            knobs.whole(f"{level}.nodes", 1),
+            knobs.whole(f"{level}.nodes", cells if level == "top" else 1),
             knobs.whole(f"{level}.k", 2),
             knobs.number(f"{level}.p", 0.5),
             knobs.whole(f"{level}.m", 1),

@@ -59,6 +59,10 @@ class Op:
     def starts_with_relu(self) -> bool:
         return bool(self.kernels) and self.kernels[0].kind == "relu"
 
+    @cached_property
+    def ends_with_relu(self) -> bool:
+        return bool(self.kernels) and self.kernels[-1].kind == "relu"
+
 
 _RELU, _NORM, _POINT = Kernel("relu"), Kernel("norm"), Kernel("conv")
 

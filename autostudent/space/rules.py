@@ -10,11 +10,11 @@ from typing import Any
 
 from autostudent.errors import ConfigError, unknown_name
 from autostudent.records import Value
-from autostudent.space.domains import Choice, Domain
+from autostudent.space.domains import Choice, Domain, same
 
 OPERATORS: dict[str, Callable[[Any, Any], bool]] = {
-    "==": operator.eq,
-    "!=": operator.ne,
+    "==": same,
+    "!=": lambda a, b: not same(a, b),
     "<=": operator.le,
     ">=": operator.ge,
     "<": operator.lt,
@@ -56,6 +56,8 @@ def read_rule(text: object, domains: Mapping[str, Domain]) -> Rule:
     if left not in domains:
         raise unknown_name("forbid", left, domains)
     value, named = _right(right, domains[left], domains)
+    if not named and relation in ("==", "!=") and not domains[left].contains(value):
+        raise ConfigError("forbid", text, f"a value that {left} can take: {domains[left].describe()}")
     choices = [domains[name] for name in ((left, str(value)) if named else (left,))]
     ordered = all(not isinstance(d, Choice) or all(isinstance(v, int | float) for v in d.values) for d in choices)
     if relation not in ("==", "!=") and not (ordered and (named or isinstance(value, int | float))):
@@ -64,14 +66,25 @@ def read_rule(text: object, domains: Mapping[str, Domain]) -> Rule:
 
 
 def _right(text: str, left: Domain, domains: Mapping[str, Domain]) -> tuple[Value, bool]:
+    """The right side, and whether it names a parameter. What a choice on the left can be goes before all else."""
+    readings = _readings(text)
+    if isinstance(left, Choice):
+        for value in readings:
+            if left.contains(value):
+                return value, False
     if text in domains:
         return text, True
-    for kind in (int, float):
-        try:
-            return kind(text), False
-        except ValueError:
-            continue
-    word: Value = {"true": True, "false": False}.get(text, text)
-    if isinstance(left, Choice) and left.contains(word):
-        return word, False
-    raise unknown_name("forbid", text, domains)
+    if isinstance(readings[0], str | bool):
+        raise unknown_name("forbid", text, domains)
+    return readings[0], False
+
+
+def _readings(text: str) -> list[Value]:
+    """What the right side may stand for: a number, true or false, and always the word itself."""
+    if text in ("true", "false"):
+        return [text == "true", text]
+    try:
+        number = float(text)
+    except ValueError:
+        return [text]
+    return [int(number) if number.is_integer() else number, text]

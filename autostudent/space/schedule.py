@@ -4,7 +4,8 @@ So the memory that is counted is the memory that is used. The rules:
 
 * a fresh tensor (a merge, a pooled or projected input) takes its ReLU in place;
 * a ReLU of a tensor that several nodes read is computed once and shared by them;
-* a node's tensor is overwritten only when nobody else reads it, now or in the backward pass, and it is no promised tap;
+* a node's tensor is overwritten only when nobody else reads it, now or in the backward pass (for which a ReLU keeps its
+  result), and it is neither a promised tap nor the picture, which is the caller's;
 * a tensor is freed after the last step that reads it.
 """
 
@@ -81,7 +82,8 @@ class Planner(ABC):
             for j in inputs:
                 raw[root[j]] += 1
         raw[root[-1]] += 1
-        self.protected = {root[block] for block in architecture.blocks}
+        kept = [i for i, node in enumerate(nodes) if OPS[node.op].ends_with_relu]
+        self.protected = {0, *kept, *[root[block] for block in architecture.blocks]}
         self.left: dict[int, int] = {}  # slot to remaining reads
         self.relu_of: dict[int, int] = {}
 
@@ -115,7 +117,8 @@ class Planner(ABC):
                 continue
             slot = self.visit(i, node) if i else 0
             self.slot.append(slot)
-            self.left[slot] = self.raw[i] + (1 if self.rectified[i] else 0)
+            others = self.left[slot] - 1 if slot in self.left else 0  # of a ReLU that this node shares with them
+            self.left[slot] = others + self.raw[i] + (1 if self.rectified[i] else 0)
         width, classes, last = self.architecture.width, self.architecture.input.classes, self.slot[-1]
         pooled = self.emit("mean", (last,), self.read(last), width)
         self.emit("linear", (pooled,), (pooled,), classes, channels=(width, classes))

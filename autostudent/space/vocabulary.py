@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import math
+import sys
 from collections.abc import Iterable, Sequence
 
 from autostudent.errors import ConfigError, unknown_name
+from autostudent.space.domains import Domain, Float, Int, same
 from autostudent.space.ops import MERGES
 
 LEVELS = ("top", "cell", "node")
@@ -30,6 +31,7 @@ _WORDS: dict[str, tuple[object, ...]] = {
     "wiring": ("independent", "shared"),
     "stride": (1, 2, 4),
 }
+_WHOLE = ("nodes", "k", "m", "convs", "count", "size", "multiple", "depth")
 _ZERO_TO_ONE = (0.0, 1.0)
 _BOUNDS: dict[str, tuple[float, float]] = {"p": _ZERO_TO_ONE, "early": _ZERO_TO_ONE, "growth": (0.1, 10.0)}
 _FROM_ZERO = ("ratio", "k", "op")
@@ -43,13 +45,44 @@ def check_student_param(generator: str, key: str, name: str, ops: Sequence[str],
     known = (*GENERATORS[generator], *(f"op.{op}" for op in ops))
     if name not in known:
         raise unknown_name(key, name, known)
-    first, last = name.split(".")[0], name.split(".")[-1]
-    allowed = _WORDS.get(last)
-    low, high = _BOUNDS.get(last, (0.0 if first in _FROM_ZERO or last in _FROM_ZERO else 1.0, math.inf))
+    words, whole, (low, high) = _WORDS.get(_last(name)), _last(name) in _WHOLE, _bounds(name)
     for value in values:
-        if allowed is not None:
-            if value not in allowed:
-                raise ConfigError(f"{key}.{name}", value, "one of: " + ", ".join(map(str, allowed)))
-        elif isinstance(value, bool) or not isinstance(value, int | float) or not low <= value <= high:
-            limits = f"from {low:g} to {high:g}" if high < math.inf else f"of at least {low:g}"
-            raise ConfigError(f"{key}.{name}", value, f"a number {limits}")
+        fits = any(same(value, word) for word in words) if words else _is_within(value, low, high, whole)
+        if not fits:
+            raise ConfigError(f"{key}.{name}", value, _allowed(name))
+
+
+def check_student_range(key: str, name: str, domain: Domain) -> None:
+    """Raises `ConfigError` where a range whose ends a parameter may be holds something between them that it may not."""
+    words = _WORDS.get(_last(name))
+    if isinstance(domain, Float) and (words or _last(name) in _WHOLE):
+        raise ConfigError(f"{key}.{name}.float", [domain.low, domain.high], f"int or choice, for {_allowed(name)}")
+    if isinstance(domain, Int) and words:
+        for value in range(domain.low, domain.high + 1):
+            if value not in words:
+                raise ConfigError(f"{key}.{name}", value, _allowed(name))
+
+
+def _last(name: str) -> str:
+    return name.split(".")[-1]
+
+
+def _bounds(name: str) -> tuple[float, float]:
+    from_zero = name.split(".")[0] in _FROM_ZERO or _last(name) in _FROM_ZERO
+    return _BOUNDS.get(_last(name), (0.0 if from_zero else 1.0, sys.float_info.max))
+
+
+def _allowed(name: str) -> str:
+    """What a parameter may be, in words."""
+    if words := _WORDS.get(_last(name)):
+        return "one of: " + ", ".join(map(str, words))
+    low, high = _bounds(name)
+    limits = f"from {low:g} to {high:g}" if high < sys.float_info.max else f"of at least {low:g}"
+    return f"a {'whole ' if _last(name) in _WHOLE else ''}number {limits}"
+
+
+def _is_within(value: object, low: float, high: float, whole: bool) -> bool:
+    """Whether it is a number of the range, and a whole one where that is asked."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or not low <= value <= high:
+        return False
+    return not whole or float(value).is_integer()

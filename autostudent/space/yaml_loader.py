@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 import re
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +38,14 @@ class _Loader(yaml.SafeLoader):
     """The core schema of YAML 1.2."""
 
     yaml_implicit_resolvers: dict[str, list[tuple[str, re.Pattern[str]]]] = {}  # noqa: RUF012 (PyYAML's own attribute)
+
+    def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:
+        """A value that is not what its tag promises is an error of YAML like any other, with its line."""
+        try:
+            return super().construct_object(node, deep=deep)
+        except (ValueError, TypeError, AttributeError):
+            problem = f"something unreadable as {node.tag.rpartition(':')[2]}"
+            raise yaml.constructor.ConstructorError(None, None, problem, node.start_mark) from None
 
 
 def _boolean(loader: _Loader, node: yaml.ScalarNode) -> bool:
@@ -103,6 +112,8 @@ def load_yaml(source: str | Path) -> dict[str, Any]:
         mark = getattr(error, "problem_mark", None)
         where = f"{name}, line {mark.line + 1}" if mark else name
         raise ConfigError(where, getattr(error, "problem", None) or "unreadable text", "valid YAML") from None
+    except RecursionError:
+        raise ConfigError(name, "lists or mappings nested too deep", "valid YAML") from None
     if not isinstance(value, dict):
         raise ConfigError(name, type(value).__name__, "a mapping of names to values")
     return value
@@ -114,9 +125,11 @@ def parse_quantity(value: object, key: str = "quantity") -> float:
     Raises:
         ConfigError: for anything else.
     """
-    if isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value):
-        return float(value)
-    match = _QUANTITY.fullmatch(value) if isinstance(value, str) else None
-    if match is None or match[2] not in UNITS:
+    number: float = math.nan
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        number = value
+    elif isinstance(value, str) and (match := _QUANTITY.fullmatch(value)) and match[2] in UNITS:
+        number = float(match[1]) * UNITS[match[2]]
+    if not abs(number) <= sys.float_info.max:
         raise ConfigError(key, value, "a number, or a number with one of the units " + ", ".join(u for u in UNITS if u))
-    return float(match[1]) * UNITS[match[2]]
+    return float(number)

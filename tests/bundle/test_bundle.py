@@ -159,6 +159,15 @@ def test_an_export_that_answers_otherwise_is_an_error(data: datasets.Dataset) ->
         compare("late", original, lambda x: original(x) + 0.01 * (len(x) > 64), pictures)
 
 
+@pytest.mark.parametrize("value", [float("inf"), float("nan")])
+def test_a_student_without_finite_answers_is_not_exported(data: datasets.Dataset, value: float) -> None:
+    broken = network(data)
+    with torch.no_grad():
+        broken.get_parameter("parts." + list(broken.parts)[-1] + ".bias")[0] = value
+    with pytest.raises(ExportMismatch, match=r"^same: the original's answers .* are not all finite"):
+        compare("same", broken, broken, data.validation.x)
+
+
 def test_comparison_pictures_are_spread_over_the_split(data: datasets.Dataset) -> None:
     x = data.train.x
     assert len(spread(x)) == 512
@@ -175,6 +184,39 @@ def test_a_folder_with_other_things_is_left_alone(bundle: Path, tmp_path: Path) 
     for folder, study, trial in ((bundle, "s", 4), (bundle, "t", 3), (tmp_path, "s", 3), (bundle / CARD, "s", 3)):
         with pytest.raises(ConfigError, match=r"--to: got .* expected a new or empty folder"):
             require_free(folder, study, trial)
+
+
+def lose_the_manifest(folder: Path) -> None:
+    """As a program leaves it that was killed over its second file."""
+    (folder / MANIFEST).unlink()
+    (folder / WEIGHTS).rename(folder / ".part-0123")
+
+
+def older_format(folder: Path) -> None:
+    path = folder / MANIFEST
+    path.write_bytes(path.read_bytes().replace(b'"format": 1', b'"format": 0'))
+
+
+@pytest.mark.parametrize(
+    "harm", [cut, another_format, older_format, lose_the_manifest, lambda folder: (folder / MANIFEST).write_text("{")]
+)
+def test_a_damaged_bundle_can_be_exported_again(bundle: Path, harm: Callable[[Path], object]) -> None:
+    harm(bundle)
+    require_free(bundle, "s", 3)
+
+
+def test_a_damaged_bundle_of_another_student_or_beside_other_files_is_left_alone(bundle: Path, tmp_path: Path) -> None:
+    another_format(bundle)
+    with pytest.raises(ConfigError, match=r"an earlier export of student 4"):
+        require_free(bundle, "s", 4)
+    (bundle / MANIFEST).write_text("{")
+    (bundle / "notes.txt").write_text("mine")
+    with pytest.raises(ConfigError, match=r"an earlier export of student 3"):
+        require_free(bundle, "s", 3)
+    (tmp_path / "project").mkdir()
+    (tmp_path / "project" / CARD).write_text("# Mine")
+    with pytest.raises(ConfigError, match=r"an earlier export of student 3"):
+        require_free(tmp_path / "project", "s", 3)
 
 
 def test_a_second_export_removes_formats_that_are_not_asked_for(bundle: Path, data: datasets.Dataset) -> None:

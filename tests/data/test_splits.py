@@ -41,12 +41,12 @@ def test_rare_classes_are_on_both_sides_of_any_cut_that_has_room_for_them():
     assert (len(off), len(stay)) == (3, 813)
 
 
-@pytest.mark.parametrize(("size", "count"), [(0.2, 20), (30, 30), (1, 1), (1.0, 1)])
+@pytest.mark.parametrize(("size", "count"), [(0.2, 20), (30, 30), (1, 1), (0.99, 99)])
 def test_shares_and_counts(size, count):
     assert share_of("data.test", size, 100) == count
 
 
-@pytest.mark.parametrize("size", [0, 100, -0.1, "half", True, None])
+@pytest.mark.parametrize("size", [0, 100, -0.1, 1.0, 1.5, 50.0, float("nan"), "half", True, None])
 def test_impossible_sizes_are_refused(size):
     with pytest.raises(ConfigError, match="data"):
         share_of("data.test", size, 100)

@@ -49,3 +49,10 @@ def test_predict_does_not_depend_on_the_batch_and_keeps_the_mode():
     torch.testing.assert_close(predict(module, x, batch_size=3), whole)
     assert module.training
     assert not whole.requires_grad
+
+
+def test_predict_leaves_a_frozen_part_frozen():
+    module = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(4, 3), torch.nn.BatchNorm1d(3)).train()
+    module[2].eval()
+    predict(module, torch.zeros(2, 1, 2, 2, dtype=torch.uint8))
+    assert [part.training for part in module.modules()] == [True, True, True, False]

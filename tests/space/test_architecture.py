@@ -293,9 +293,34 @@ def test_features_of_other_spaces(data: st.DataObject) -> None:
         ({"nodes": [["input", 1, 0, 1, "add", []], *[["conv3", 4, 0, 1, "add", [0]]] * 2]}, "nothing reads"),
         ({"nodes": [["input", 1]]}, "to_json"),
         ({"input": {}}, "to_json"),
+        ({"versions": ["xyz"]}, "to_json"),
+        ({"input": {"channels": 1, "height": 0, "width": 16, "classes": 10}}, r"input\.height: got 0"),
+        ({"input": {"channels": 1, "height": 16, "width": 16, "classes": 0}}, r"input\.classes: got 0"),
+        ({"input": {"channels": 3, "height": 16, "width": 16, "classes": 10}}, "the 3 channels of the input"),
+        ({"blocks": ["3"]}, "blocks"),
+        ({"blocks": [1.0]}, "blocks"),
+        *(
+            ({"nodes": [["input", 1, 0, 1, "add", []], node]}, message)
+            for node, message in (
+                ([["conv3"], 4, 0, 1, "add", [0]], "a known operation"),
+                (["conv3", "4", 0, 1, "add", [0]], "whole numbers"),
+                (["conv3", 4.0, 0, 1, "add", [0]], "whole numbers"),
+                (["conv3", 4, None, 1, "add", [0]], "whole numbers"),
+                (["conv3", 4, 0, 0, "add", [0]], "whole numbers"),
+                (["conv3", 4, 0, 1, "add", ["0"]], "earlier nodes"),
+                (["conv3", 4, 0, 1, "add", [0.0]], "earlier nodes"),
+                (["conv3", 4, 0, 1, "add", [False]], "earlier nodes"),
+            )
+        ),
+        ({"nodes": [["input", 1, 0, 0, "add", []], ["conv3", 4, 0, 1, "add", [0]]]}, "whole numbers"),
     ],
 )
 def test_broken_files_are_refused(change: dict[str, object], message: str) -> None:
     good = freeze(Candidate(CONFIG, 0), TINY, SHAPE).to_json()
     with pytest.raises(ConfigError, match=message):
         Architecture.from_json({**good, **change})
+
+
+def test_a_file_that_is_no_mapping_is_refused() -> None:
+    with pytest.raises(ConfigError, match="architecture: got 'list'"):
+        Architecture.from_json([])  # type: ignore[arg-type]

@@ -9,6 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from autostudent.errors import ConfigError
+from autostudent.records import Candidate, Value
+from autostudent.space.architecture import InputShape, feature_names, features, freeze
 from autostudent.space.space import Space, list_spaces, load_space
 from tests.strategies import SEEDS, SPACES
 
@@ -135,9 +137,20 @@ def test_missing_numbers_decode_to_the_typical_value(space: Space) -> None:
         ("ops: [conv3, sep3]", "ops: [conv3, sep]", "did you mean"),
         ("ops: [conv3, sep3]", "ops: conv3", "a list of operations"),
         ("merge: mean", "merge: median", "one of: sum"),
-        ("merge: mean", "stage.count: three", "a number of at least 1"),
+        ("generator: hnag", "generator: [hnag]", "one of: hnag"),
+        ("ops: [conv3, sep3]", "ops: [{conv3: 1}]", "one of: conv1"),
+        ("merge: mean", "stage.count: three", "a whole number of at least 1"),
+        ("merge: mean", "stage.count: 2.5", "a whole number of at least 1"),
+        ("merge: mean", "width.multiple: 1.5", "a whole number of at least 1"),
+        ("merge: mean", "top.k: .inf", "a whole number of at least 0"),
+        ("merge: mean", "stem.stride: true", "one of: 1, 2, 4"),
+        ("top.k: {choice: [2, 4]}", "stem.stride: {int: [1, 4]}", "stem.stride: got 3; expected one of: 1, 2, 4"),
+        ("top.k: {choice: [2, 4]}", "stem.stride: {float: [1, 2]}", "float: got [1.0, 2.0]; expected int or choice"),
+        ("top.nodes: {int: [3, 5]}", "top.nodes: {float: [3, 5.9]}", "a whole number of at least 1"),
+        ("top.nodes: {int: [3, 5]}", "top.nodes: {float: [3, 5]}", "expected int or choice, for a whole number"),
+        ("top.nodes: {int: [3, 5]}", "top.nodes: {choice: [3.5, 4]}", "a whole number of at least 1"),
         ("top.nodes: {int: [3, 5]}", "stage.count: {int: [2, 3]}", "under `fixed`"),
-        ("merge: mean", "cell.k: -1", "a number of at least 0"),
+        ("merge: mean", "cell.k: -1", "a whole number of at least 0"),
         ("ops: [conv3, sep3]", "ops: [pool3]", "at least one convolution"),
         ("params.target: {float: [3k, 1e5], log: true}", "skip: {choice: [none]}", "no params.target"),
         ("{float: [0.2, 1.0]", "{float: [0.2, 2.0]", "from 0 to 1"),
@@ -152,6 +165,7 @@ def test_missing_numbers_decode_to_the_typical_value(space: Space) -> None:
         ("{choice: [2, 4]}", "{choice: []}", "a list of words or numbers"),
         ("{choice: [2, 4]}", "{choice: [2, 2]}", "every value once"),
         ("{choice: [2, 4]}", "{choice: [2, 4], weights: [1]}", "2 numbers"),
+        ("{choice: [2, 4]}", f"{{choice: [2, 4], weights: [1, 1{'0' * 400}]}}", "2 numbers"),
         ("{choice: [2, 4]}", "{choice: [2, 4], log: true}", "no scale"),
         ("{choice: [2, 4]}", "{choice: [2, 4], default: 3}", "one of: 2, 4"),
         ("when: {cell.nodes: 3}", "when: {cell.nodes: 7}", "a whole number from 1 to 3"),
@@ -162,6 +176,9 @@ def test_missing_numbers_decode_to_the_typical_value(space: Space) -> None:
         ("[top.k >= top.nodes]", "[top.k >= top.nods]", "did you mean 'top.nodes'"),
         ("[top.k >= top.nodes]", "['top.k >= top.nodes or True']", "NAME OPERATOR"),
         ("[top.k >= top.nodes]", "[cell.graph > er]", "no order"),
+        ("[top.k >= top.nodes]", "[top.nodes == 9]", "a value that top.nodes can take: a whole number from 3 to 5"),
+        ("[top.k >= top.nodes]", "[top.k != 3]", "a value that top.k can take: one of: 2, 4"),
+        ("[top.k >= top.nodes]", "[cell.graph == true]", "one of: cell.graph"),
         ("[top.k >= top.nodes]", "top.k", "a list of rules"),
     ],
 )
@@ -178,6 +195,50 @@ def test_rules_may_name_choices(tmp_path: Path) -> None:
     )
     rng = np.random.default_rng(0)
     assert all(c.get("cell.graph") != "ws" and c["top.nodes"] == 3 for c in (space.sample(rng) for _ in range(50)))
+
+
+@pytest.mark.parametrize(
+    ("choice", "rule", "left"),
+    [
+        ("['3', '5']", "skill == 3", {"5"}),
+        ("['3', '5']", "skill != 3", {"3"}),
+        ("[inf, nan, x]", "skill == inf", {"nan", "x"}),
+        ("[true, false]", "skill == true", {False}),
+        ("['true', x]", "skill == true", {"x"}),
+        ("[2, 3.5]", "skill == 2.0", {3.5}),
+        ("[kd.loss, x]", "skill == kd.loss", {"x"}),
+        ("[true, x]", "skill == skill2", {True, "x"}),
+    ],
+)
+def test_a_rule_means_the_choice_that_stands_there(tmp_path: Path, choice: str, rule: str, left: set[Value]) -> None:
+    extra = f"  skill: {{choice: {choice}}}\n  skill2: {{choice: [1]}}\nforbid: [{rule}]\n"
+    space = written(tmp_path, STUDENTS, RECIPE + extra)
+    rng = np.random.default_rng(0)
+    drawn = {space.sample(rng)["skill"] for _ in range(60)}
+    assert {(type(value), value) for value in drawn} == {(type(value), value) for value in left}
+
+
+def test_true_is_not_one_in_a_rule(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="a value that skill can take: one of: True, False"):
+        written(tmp_path, STUDENTS, RECIPE + "  skill: {choice: [true, false]}\nforbid: [skill == 1]\n")
+
+
+def test_a_fixed_target_may_carry_a_unit(tmp_path: Path) -> None:
+    target = "params.target: {float: [3k, 1e5], log: true}"
+    fixed = STUDENTS.replace(target, "").replace("merge: mean", "params.target: 10k")
+    assert written(tmp_path, fixed).fixed == {"params.target": 10_000.0}
+    with pytest.raises(ConfigError, match=r"students\.fixed\.params\.target: got 'ten'"):
+        written(tmp_path, fixed.replace("10k", "ten"))
+
+
+@pytest.mark.parametrize(("stages", "of_cells"), [(1, [0]), (2, [0, 0, 1]), (3, [0, 1, 2]), (4, [0, 1, 2, 3])])
+def test_without_a_number_of_cells_every_stage_has_one(tmp_path: Path, stages: int, of_cells: list[int]) -> None:
+    head = f"generator: hnag\nops: [conv3]\nfixed: {{stage.count: {stages}}}\n"
+    space = written(tmp_path, head + "params: {params.target: {float: [3k, 30k]}}")
+    candidate = Candidate(space.sample(np.random.default_rng(0)), 0)
+    architecture = freeze(candidate, space, InputShape(1, 16, 16, 10))
+    assert [architecture.nodes[block].stage for block in architecture.blocks] == of_cells
+    assert len(features(architecture, candidate, space)) == len(feature_names(space))
 
 
 def test_rules_that_leave_nothing(tmp_path: Path) -> None:

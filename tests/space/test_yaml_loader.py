@@ -56,6 +56,13 @@ def test_numbers_may_be_keys() -> None:
         ("", "a mapping"),
         ("a: !!python/object:os.system x", "valid YAML"),
         ("? [1, 2]\n: x", "plain word"),
+        ("a: 1\nb: !!int abc", "YAML text, line 2: got 'something unreadable as int'; expected valid YAML"),
+        ("a: !!int [1]", "unreadable as int"),
+        ("a: !!float {b: 1}", "unreadable as float"),
+        ("a: !!map [1]", "unreadable as map"),
+        ("a: !!timestamp foo", "unreadable as timestamp"),
+        ("a: " + "9" * 5000, "unreadable as int"),
+        ("a: " + "[" * 2000, "nested too deep"),
     ],
 )
 def test_bad_text_is_one_clear_line(text: str, part: str) -> None:
@@ -93,7 +100,9 @@ def test_quantities(given: object, value: float) -> None:
     assert parse_quantity(given) == value
 
 
-@pytest.mark.parametrize("given", ["100 parsecs", "k", "", True, None, [1], "1 2", math.nan, math.inf])
+@pytest.mark.parametrize(
+    "given", ["100 parsecs", "k", "", True, None, [1], "1 2", math.nan, math.inf, 10**400, "1e400k"]
+)
 def test_other_quantities_are_refused(given: object) -> None:
     with pytest.raises(ConfigError, match=r"budget\.x"):
         parse_quantity(given, "budget.x")
