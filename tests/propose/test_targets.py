@@ -99,3 +99,16 @@ def test_other_than_rates_have_one_scale() -> None:
     rows = [Measurement(trial, 0, 1.0 + i, i, (), ()) for i in range(9)]
     assert not crowds(Objective("nll", "minimize"), rows, lambda _, z: _smooth(z))
     assert not targets(Objective("nll", "minimize"), rows, 1).warp.rate
+
+
+@pytest.mark.parametrize(("reference", "told_apart"), [(0.85, 10), (0.45, 7)])
+def test_losses_beyond_the_reference_are_told_apart_only_where_few_reach_it(reference: float, told_apart: int) -> None:
+    accuracies = [0.9, 0.8, 0.7, 0.6, 0.56, 0.5, 0.4, 0.3, 0.2, 0.1]
+    trials = [
+        Trial(i, Candidate({}, i), str(i), TrialState.COMPLETE, {"params": a}, (Result(9, {"accuracy": a}),), 9)
+        for i, a in enumerate(accuracies)
+    ]
+    objectives = (replace(PROBLEM.objectives[0], reference=reference), *PROBLEM.objectives[1:])
+    problem = replace(PROBLEM, objectives=objectives, rungs=(9,), rung_costs=(1.0,))
+    rows = measurements(History.of(problem, trials), problem.measured)
+    assert len(np.unique(targets(problem.measured, rows, 1).z)) == told_apart
