@@ -94,12 +94,21 @@ def _locked(handle: int) -> bool:
     return True
 
 
+def numbering() -> str:
+    """Within what process numbers mean the same: this start of the machine and, on Linux, this container."""
+    try:
+        return Path("/proc/sys/kernel/random/boot_id").read_text().strip() + os.readlink("/proc/self/ns/pid")
+    except OSError:
+        return ""  # no containers there
+
+
 class Lease:
     """An attribute of the study that a thread renews; it lapses ``seconds`` after the last renewal.
 
     A driver on the same host whose process is gone is succeeded at once, any other when its lease has lapsed: a process
-    number says little, because a restarted container gives the same ones again. A driver that was cut off, or asleep,
-    renews a lapsed lease before its next write, or stops when it finds it in other hands.
+    number says little, because a restarted container gives the same ones again, and another container has its own. A
+    driver that was cut off, or asleep, renews a lapsed lease before its next write, or stops when it finds it in other
+    hands.
     """
 
     KEY = "lease"
@@ -158,13 +167,14 @@ class Lease:
 
     def _write(self) -> None:
         self._until = time.time() + self._seconds
-        lease = {"host": socket.gethostname(), "pid": os.getpid(), "token": self._token, "until": self._until}
+        lease = {"host": socket.gethostname(), "pid": os.getpid(), "processes": numbering()}
+        lease |= {"token": self._token, "until": self._until}
         self._storage.set_study_user_attr(self._study_id, self.KEY, lease)
 
     def _alive(self, held: dict[str, Any]) -> bool:
         if time.time() >= held["until"]:
             return False
-        if held["host"] != socket.gethostname():
+        if (held["host"], held.get("processes")) != (socket.gethostname(), numbering()):
             return True
         try:
             os.kill(held["pid"], 0)

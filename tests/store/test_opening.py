@@ -15,7 +15,7 @@ import pytest
 from autostudent.errors import StoreError
 from autostudent.records import Objective
 from autostudent.store.backend import WalConnection, cannot_open, file_of, shown, url_to_read
-from autostudent.store.lock import FileLock, Lease
+from autostudent.store.lock import FileLock, Lease, numbering
 from autostudent.store.opening import create_study, quiet
 from autostudent.store.store import Store
 
@@ -217,7 +217,11 @@ def test_a_lease_of_the_dead_or_lapsed_is_taken_over(storage):
     storage.set_study_user_attr(1, "lease", far)
     with pytest.raises(StoreError, match="process 1 on host elsewhere"):
         lease(storage).acquire()
-    here = {**far, "host": socket.gethostname()}
+    here = {**far, "host": socket.gethostname(), "processes": numbering()}
+    other = {**here, "pid": gone.pid, "processes": "another container on this host"}
+    storage.set_study_user_attr(1, "lease", other)
+    with pytest.raises(StoreError, match=f"process {gone.pid} on host"):
+        lease(storage).acquire()
     lapsed = time.time() - 1
     for dead in (
         {**far, "until": lapsed},
