@@ -160,7 +160,7 @@ class StudyDriver:
             self._waiting.append(trial)
             self.progress(self._event("requeued", f"student {segment.trial}: {failure.message}; trying again"))
             return
-        self._failed(segment, self.store.fail(segment.trial, failure), failure)
+        self._failed(segment, self.store.fail(segment.trial, failure, result), failure)
 
     def _failed(self, segment: Segment, trial: Trial, failure: Failure) -> None:
         self._drop(segment.checkpoint)

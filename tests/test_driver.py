@@ -237,10 +237,12 @@ def test_lost_workers_are_given_two_more_attempts(bench: Bench) -> None:
 
 @pytest.mark.parametrize("cause", [Cause.OUT_OF_MEMORY, Cause.DIVERGED, Cause.TIMEOUT])
 def test_failures_that_are_not_bugs_never_stop_a_study(bench: Bench, cause: Cause) -> None:
-    trials = bench.drive(lambda segment: Result(0, failure=Failure(cause, "it happened")))
+    trials = bench.drive(lambda segment: Result(0, seconds={"lost": 2.5}, failure=Failure(cause, "it happened")))
 
     assert counts(trials) == {"fail": 8}
     assert {trial.failure.message for trial in trials} == {"it happened"}
+    study = optuna.load_study(study_name="bench", storage=f"sqlite:///{bench.folder / 'study.db'}")
+    assert [trial.user_attrs["failure"]["seconds"] for trial in study.trials] == [{"lost": 2.5}] * len(trials)
 
 
 def test_three_equal_bugs_in_a_row_stop_the_study_with_the_traceback(bench: Bench) -> None:
