@@ -28,6 +28,13 @@ WHERE = {
 
 def __getattr__(name: str) -> Any:
     """Loads a public function when it is first asked for: importing a room of the package loads nothing else."""
+    if name == "__version__":
+        return import_module("importlib.metadata").version("autostudent")
     if name in WHERE:
         return getattr(import_module(f"autostudent.{WHERE[name]}"), name)
     raise AttributeError(f"module 'autostudent' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    """The public names, loaded or not."""
+    return [*__all__, "__version__"]

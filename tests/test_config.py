@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import re
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
 
+import autostudent
 from autostudent.config import build, load_settings, locate
 from autostudent.config.single import read_course
 from autostudent.errors import ConfigError, StoreError
@@ -251,3 +253,8 @@ def test_a_teacher_entry_holds_what_was_written_and_nothing_more() -> None:
     settings = load_settings(DIGITS, [teachers, "ladder=null"])
     assert settings.teachers["a"].keys() == {"torchvision", "weights", "taps"}
     assert load_settings(DIGITS).teachers["main"] == {"resnet": {"depth": 20, "width": 32}, "epochs": 30}
+
+
+def test_the_package_shows_its_public_names_alone() -> None:
+    assert dir(autostudent) == sorted([*autostudent.__all__, "__version__"])
+    assert autostudent.__version__ == version("autostudent")

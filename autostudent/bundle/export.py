@@ -70,7 +70,7 @@ class Exported:
 def export(
     study: Study,
     trial: int,
-    formats: Sequence[str] = ("safetensors",),
+    formats: str | Sequence[str] = ("safetensors",),
     to: str | Path | None = None,
     say: Say = lambda text: None,
 ) -> Exported:
@@ -82,7 +82,7 @@ def export(
     Args:
         study: as `autostudent.load_study` gives it; its store and its data must be there.
         trial: number of a student whose weights were kept: one of the front (with ``retention: all`` any).
-        formats: of "safetensors", "onnx" (needs the extra ``onnx``), "pt2" (a torch.export program); or "all".
+        formats: one or several of "safetensors", "onnx" (needs the extra ``onnx``), "pt2" (a torch.export program), "all".
         to: the folder; by default ``student-N`` beside the store. An earlier export of this student is replaced.
         say: told what is being done.
 
@@ -116,8 +116,9 @@ def export(
     return Exported(folder, read_manifest(folder))
 
 
-def wanted_formats(given: Sequence[str]) -> list[str]:
+def wanted_formats(given: str | Sequence[str]) -> list[str]:
     """The formats in the order of `FORMATS`, safetensors always among them. Raises `ConfigError`, `ExtraMissing`."""
+    given = (given,) if isinstance(given, str) else given
     for name in given:
         if name not in (*FORMATS, "all"):
             raise unknown_name("--format", name, (*FORMATS, "all"))

@@ -230,7 +230,7 @@ def test_a_second_export_removes_formats_that_are_not_asked_for(bundle: Path, da
 
 def test_formats(monkeypatch: pytest.MonkeyPatch) -> None:
     assert wanted_formats(()) == ["safetensors"]
-    assert wanted_formats(("pt2",)) == ["safetensors", "pt2"]
+    assert wanted_formats(("pt2",)) == wanted_formats("pt2") == ["safetensors", "pt2"]
     with pytest.raises(ConfigError, match=r"--format: got 'onx'; expected one of: .* \(did you mean 'onnx'\?\)"):
         wanted_formats(("onx",))
     monkeypatch.setitem(sys.modules, "onnxscript", None)
