@@ -82,7 +82,7 @@ def export(
     Args:
         study: as `autostudent.load_study` gives it; its store and its data must be there.
         trial: number of a student whose weights were kept: one of the front (with ``retention: all`` any).
-        formats: one or several of "safetensors", "onnx" (needs the extra ``onnx``), "pt2" (a torch.export program), "all".
+        formats: one or more of "safetensors", "onnx" (the extra ``onnx``), "pt2" (a torch.export program), "all".
         to: the folder; by default ``student-N`` beside the store. An earlier export of this student is replaced.
         say: told what is being done.
 
