@@ -20,7 +20,6 @@ cuDNN; mixed precision needs less. `CONTEXT` is what a process takes before it h
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
@@ -140,11 +139,8 @@ def trained_together(
     return most
 
 
-def require_machine(run: RunSettings) -> None:
-    """Raises `ConfigError` when a training asks for more than this machine, where it will run, has."""
-    cores = os.cpu_count() or 1
-    if run.address is None and run.cpus_per_trial > cores:
-        raise ConfigError("run.cpus_per_trial", run.cpus_per_trial, f"at most {cores}, the CPUs of this machine")
+def require_gpus(run: RunSettings) -> None:
+    """Raises `ConfigError` when the study asks for GPUs that this machine, where its workers will be, has not."""
     asked, there = run.gpus_per_trial, len(gpus())
     if run.address is None and (there == 0 if isinstance(asked, str) else asked > there) and asked != 0:
         found = f"{there} GPUs" if there else "no GPU that torch can use"

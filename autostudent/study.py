@@ -28,7 +28,7 @@ from autostudent.report.cite import papers
 from autostudent.report.ledger import ledger
 from autostudent.run.base import Runner
 from autostudent.settings import StudySettings, epochs_of
-from autostudent.shares import Share, given, gpus, needed, require_machine, share_of
+from autostudent.shares import Share, given, gpus, needed, require_gpus, share_of
 from autostudent.space.space import Space, load_space
 from autostudent.store.store import Store
 from autostudent.teach.catalogue import informed, make_facts, make_teachers, require_data, require_open, shared_costs
@@ -231,7 +231,7 @@ class Study:
 
     def require_sound(self) -> None:
         """Raises for what can be known to be wrong before any training: GPUs, limits, recipes."""
-        require_machine(self.settings.run)
+        require_gpus(self.settings.run)
         require_feasible(self.settings.objectives, self.probes)
         require_data(self.recipes, self.dataset, self.settings.budget.epochs)
 

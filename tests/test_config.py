@@ -64,6 +64,8 @@ def test_the_demo_study() -> None:
         ("objectives={params: minimize, macs: minimize}", "accuracy and at least one of"),
         ("data.npz=x.npz", "exactly one source"),
         ("data={}", "exactly one source"),
+        ("data.validation=1.0", "data.validation: got 1.0; expected a share below 1, or a count"),
+        ("data.meta=1.5", "data.meta: got 1.5; expected a share below 1"),
         ("data=digits", "a mapping with the keys name, npz"),
         ("ladder.of=other", "ladder.of: got 'other'"),
         ("ladder.spacing=cubic", "expected geometric or linear"),

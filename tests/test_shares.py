@@ -19,7 +19,7 @@ from autostudent.problem import Catalogue
 from autostudent.records import Objective
 from autostudent.run.cluster import submit
 from autostudent.settings import RunSettings, SpaceSettings, StudySettings
-from autostudent.shares import Share, given, require_machine, share_of, student_bytes
+from autostudent.shares import Share, given, share_of, student_bytes
 from autostudent.space.architecture import InputShape
 from autostudent.space.cost import costs
 from autostudent.space.schedule import made, peak
@@ -187,9 +187,3 @@ def test_torch_may_allocate_what_the_process_itself_leaves_of_the_share() -> Non
     ray_worker = pytest.importorskip("autostudent.run.ray_worker")
     assert ray_worker.allocated(0.5, 8 * GIB) == 0.5 - 0.5 / 8
     assert ray_worker.allocated(0.25, GIB) == 0.125
-
-
-def test_more_cpus_than_the_machine_has_are_refused_unless_a_cluster_may_have_them() -> None:
-    with pytest.raises(ConfigError, match=r"run.cpus_per_trial: got 10000; expected at most \d+, the CPUs of this"):
-        require_machine(RunSettings(cpus_per_trial=10_000))
-    require_machine(RunSettings(cpus_per_trial=10_000, address="head:6379"))

@@ -139,14 +139,16 @@ def target(store: str, study: str, trial: int, to: str | Path | None) -> Path:
 def require_free(folder: Path, study: str, trial: int) -> None:
     """Raises `ConfigError` unless the folder is new, empty, or holds an earlier export of the same student.
 
-    An export whose manifest is lost or unreadable is one of the same student where nothing else lies in the folder.
+    One whose manifest is lost or unreadable is taken for it where nothing foreign lies there, and more than a graph.
     """
     if not folder.exists():
         return
     if folder.is_dir():
-        names = {path.name for path in folder.iterdir() if not path.name.startswith(UNFINISHED)}
+        files = {path.name for path in folder.iterdir()}
+        names = {name for name in files if not name.startswith(UNFINISHED)}
         owner = student_of(folder)
-        if not names or owner == (study, trial) or (owner is None and GRAPH in names <= {*NAMES, MANIFEST}):
+        broken = GRAPH in names <= {*NAMES, MANIFEST} and (names != files or bool({WEIGHTS, MANIFEST} & names))
+        if not names or owner == (study, trial) or (owner is None and broken):
             return
     raise ConfigError("--to", str(folder), f"a new or empty folder, or an earlier export of student {trial}")
 

@@ -28,6 +28,13 @@ def quantity(value: object) -> object:
     return int(number) if number.is_integer() else number
 
 
+def cut(value: object) -> object:
+    """A share below 1, or a count: 0.2, 500, 10k. 1.0 would be a single picture."""
+    if isinstance(value, float) and value >= 1:
+        raise ValueError("a share below 1, or a count such as 500 or 10k")
+    return quantity(value)
+
+
 def pixels(value: object) -> object:
     """The side of a square, or [height, width]: as `data.folders.given_size`, which would load torch here."""
     sides = [quantity(side) for side in value] if isinstance(value, list | tuple) else [quantity(value)] * 2
@@ -39,6 +46,7 @@ def pixels(value: object) -> object:
 Count = Annotated[int, BeforeValidator(quantity)]
 Positive = Annotated[Count, Field(ge=1)]
 Amount = Annotated[int | float, BeforeValidator(quantity), Field(gt=0)]
+Cut = Annotated[int | float, BeforeValidator(cut), Field(gt=0)]
 Share = Annotated[float, BeforeValidator(not_bool), Field(ge=0, le=1)]
 Name = Annotated[str, Field(min_length=1, max_length=200, pattern=r"^[^\x00-\x1f/\\]+$")]
 
@@ -73,9 +81,9 @@ class DataEntry(Entry):
     options: dict[str, Any] | None = None
     size: Annotated[int | list[int], BeforeValidator(pixels)] | None = None
     limit: Amount | None = None
-    validation: Amount | None = None
-    test: Amount | None = None
-    meta: Annotated[int | float, BeforeValidator(quantity), Field(ge=0)] | None = None
+    validation: Cut | None = None
+    test: Cut | None = None
+    meta: Annotated[int | float, BeforeValidator(cut), Field(ge=0)] | None = None
     augment: AugmentEntry | None = None
     seed: Annotated[int, BeforeValidator(not_bool), Field(ge=0)] | None = None
 

@@ -29,16 +29,20 @@ class Folder:
 
 
 def parts(root: Path) -> dict[str, Folder]:
-    """The folder itself as "train", or its sub-folders of `SPLITS` where there is one for training among them."""
+    """The folder itself as "train", or its sub-folders of `SPLITS` where there is one for training among them.
+
+    A sub-folder "train" that holds pictures, and no other split beside it, is a class.
+    """
     if not root.is_dir():
         raise DataError(f"data.images: there is no folder {root}")
     names = sorted(path.name for path in root.iterdir() if path.is_dir() and not path.name.startswith("."))
     kinds = [SPLITS.get(name.lower(), "") for name in names]
-    if "train" not in kinds:
+    train = next((root / name for name, kind in zip(names, kinds, strict=True) if kind == "train"), None)
+    if train is None or not ({"validation", "test"} & {*kinds} or any(path.is_dir() for path in train.iterdir())):
         return {"train": listed(root)}
     twice = [name for name, kind in zip(names, kinds, strict=True) if kinds.count(kind) > 1]
     if "" in kinds:
-        allowed = f"{', '.join(SPLITS)} and nothing else, or one folder a class, none of them called train"
+        allowed = f"{', '.join(SPLITS)} and nothing else, or one folder a class"
         raise DataError(f"data.images: {root} has the folders {', '.join(names)}; expected {allowed}")
     if twice:
         raise DataError(f"data.images: {root} has both {' and '.join(twice)}; one of them is expected")

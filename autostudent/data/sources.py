@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import inspect
 import zipfile
+import zlib
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -71,6 +72,10 @@ def arrays(spec: Mapping[str, Any]) -> Raw:
     return Raw(path.stem, train, classes, test if given else None, outline=outline)
 
 
+TORN = (EOFError, OSError, LookupError, ValueError, TypeError, zipfile.BadZipFile, zlib.error, NotImplementedError)
+"""What numpy and zipfile raise for files that are damaged or none of theirs."""
+
+
 @contextmanager
 def opened(path: Path) -> Iterator[Any]:
     """An open .npz file. Raises `DataError` for what is none, and for what cannot be read of it."""
@@ -82,7 +87,7 @@ def opened(path: Path) -> Iterator[Any]:
             yield file
     except FileNotFoundError:
         raise DataError(f"data.npz: there is no file {path}") from None
-    except (EOFError, OSError, KeyError, ValueError, TypeError, zipfile.BadZipFile) as error:
+    except TORN as error:
         why = "it holds Python objects" if "allow_pickle" in str(error) else one_line(error)
         raise DataError(f"data.npz: {path} is not a readable npz file ({why})") from None
 
@@ -90,7 +95,8 @@ def opened(path: Path) -> Iterator[Any]:
 def blank(file: Any, key: str) -> np.ndarray:
     """Zeros in shape and type of an array of an open .npz file, of which the header alone is read."""
     form = np.lib.format
-    with file.zip.open(f"{key}.npy") as stream:
+    name = f"{key}.npy"
+    with file.zip.open(name if name in file.zip.namelist() else key) as stream:
         header = form.read_array_header_1_0 if form.read_magic(stream) == (1, 0) else form.read_array_header_2_0
         shape, _, kind = header(stream)
     return np.broadcast_to(np.zeros((), kind), shape)

@@ -44,7 +44,10 @@ def network_of(job: Job, name: str, model: object, stage: int) -> nn.Module:
 
 @contextmanager
 def own_draws(network: nn.Module, device: torch.device, *parts: object) -> Iterator[None]:
-    """What a network draws of its own (dropout) is a function of ``parts``. Networks of graphs draw nothing."""
+    """What a network draws of its own (dropout) is a function of ``parts``; not so in recorded passes of a GPU.
+
+    Networks of graphs draw nothing.
+    """
     if hasattr(network, "architecture"):
         yield
         return

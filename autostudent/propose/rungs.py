@@ -37,27 +37,32 @@ def unranked(history: History) -> Trial | None:
 def promising(history: History, level: int) -> list[Trial]:
     """Paused trials at a rung: families of which the smallest share went on first, in each the best by rank.
 
-    Ties go to the most isolated on the front, those of different families (each has its ends) to whom the fewest of all
-    families dominate. Last come the `hopeless`, whom only their small size keeps on the front.
+    Ties go to the most isolated, and on the fronts of families, whose ends are all infinitely isolated, to those whom
+    the fewest students of any family dominate. Last come the `hopeless`, whom only their small size keeps on the front.
     """
     epoch = history.problem.rungs[level]
     reached = _arrived(history, epoch)
-    everybody = _points_at(history, reached, epoch)
-    order: list[tuple[bool, float, int, float, int, int, Trial]] = []
+    order: list[tuple[tuple[bool, float, int, float], Trial, np.ndarray]] = []
     for group in _families(history, reached).values():
         lost = hopeless(history, group, epoch)
         values = _points_at(history, group, epoch)
         rank = ranks(values)
         spread = _isolation(values, rank)
         gone = sum(trial.epoch > epoch or _climbs(history, trial, level) for trial in group) / len(group)
-        ends = np.isinf(spread)  # the others do not tie
-        better = [_dominators(everybody, point) if end else 0 for point, end in zip(values, ends, strict=True)]
         order += [
-            (trial.number in lost, gone, int(rank[i]), -spread[i], better[i], trial.number, trial)
+            ((trial.number in lost, gone, int(rank[i]), -spread[i]), trial, values[i])
             for i, trial in enumerate(group)
             if trial.state is TrialState.PAUSED and trial.epoch == epoch
         ]
-    return [trial for *_, trial in sorted(order, key=lambda entry: entry[:6])]
+    alike = Counter(key for key, _, _ in order)
+    everybody = _points_at(history, reached, epoch)
+
+    def place(entry: tuple[tuple[bool, float, int, float], Trial, np.ndarray]) -> tuple[float, ...]:
+        key, trial, point = entry
+        tied = alike[key] > 1 and key[2] == 0
+        return (*key, _dominators(everybody, point) if tied else 0, trial.number)
+
+    return [trial for _, trial, _ in sorted(order, key=place)]
 
 
 def hopeless(history: History, group: Sequence[Trial], epoch: int) -> set[int]:

@@ -15,7 +15,7 @@ from autostudent.propose.warp import Warp, choose_reference, possible_warps
 from autostudent.records import Objective, Trial
 
 FEWEST = 5  # students below which nothing is said of their losses
-FEW = 0.5  # a reference is demanding where a smaller share of the losses reaches it
+FEW = 0.5  # a reference is demanding where a smaller share of the losses reaches it, fully where half of that does
 APART = 0.9  # share of the losses that are told apart however demanding the reference
 MARGIN = 0.05  # how far beyond the reference a value is still told apart, in rate or in widths of the warp
 RESIDUAL = 0.3  # standard deviation of last-rung values around the line, and of families' means, on the modelled scale
@@ -105,17 +105,17 @@ def targets(objective: Objective, rows: Sequence[Measurement], rungs: int, crowd
 
     Low rungs are aligned by regression over the trials that have both values. The ones that went on are a selected,
     better set, which shifts their mean but not the regression. Losses beyond the reference can never add hypervolume,
-    so how far beyond they lie is noise: they are clipped. Where `FEW` reach the reference only those beyond the share
-    `APART` are, for the others must show the way. Clipped too are losses clearly beyond the worst on the front, which
-    add volume only to students cheaper than all.
+    so how far beyond they lie is noise: they are clipped. The fewer than `FEW` reach the reference, the nearer is the
+    clip to the share `APART`, for the others must show the way. Clipped too are losses clearly beyond the worst on the
+    front, which add volume only to students cheaper than all.
     """
     last = rungs - 1
     losses = [row.loss for row in rows if row.level == last] or [row.loss for row in rows]
     reference = choose_reference(objective, losses)
     warp = possible_warps(objective, [row.loss for row in rows], reference)[-1 if crowded else 0]
     apart = reference + MARGIN * warp.width
-    if losses and np.mean(np.array(losses) <= reference) < FEW:
-        apart = max(apart, float(np.quantile(losses, APART)))
+    if losses and (reach := float(np.mean(np.array(losses) <= reference))) < FEW:
+        apart += min(1.0, 2 * (1 - reach / FEW)) * max(0.0, float(np.quantile(losses, APART)) - apart)
     worst = float(warp.to_model(np.array(apart)))
     if (edge := _front_edge([row for row in rows if row.level == last])) is not None:
         worst = min(worst, float(warp.to_model(np.array(edge))) + BEYOND_FRONT)

@@ -78,7 +78,7 @@ def empty_front(trials: Iterable[Trial], objectives: Iterable[Objective]) -> str
             name, word = AXES.get(objective.name, objective.name), "at least" if least else "at most"
             asked.append(f"{name} {word} {percent(bound) if least else cost(objective.name, bound)}")
     students = "student has" if finished == 1 else "students have"
-    return f"{finished:,} {students} finished, none with all that counts: {', '.join(asked)}."
+    return f"{finished:,} {students} finished, none with all that counts" + (f": {', '.join(asked)}." if asked else ".")
 
 
 SAVED = {

@@ -83,8 +83,10 @@ def _readings(text: str) -> list[Value]:
     """What the right side may stand for: a number, true or false, and always the word itself."""
     if text in ("true", "false"):
         return [text == "true", text]
-    try:
-        number = float(text)
-    except ValueError:
-        return [text]
-    return [int(number) if number.is_integer() else number, text]
+    for kind in (int, float):
+        try:
+            number = kind(text)
+        except ValueError:
+            continue
+        return [int(number) if isinstance(number, float) and number.is_integer() else number, text]
+    return [text]

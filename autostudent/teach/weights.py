@@ -37,7 +37,7 @@ def read_state(path: Path) -> dict[str, Tensor]:
     state = state_in(found, path)
     for name, value in state.items():
         if value.is_floating_point() and not value.float().isfinite().all():
-            raise TeacherError(f"{path} holds numbers in {name} that are not finite in float32; its training failed")
+            raise TeacherError(f"{path} holds numbers in {name} that are not finite in float32")
     return state
 
 

@@ -214,9 +214,10 @@ def test_a_damaged_bundle_of_another_student_or_beside_other_files_is_left_alone
     with pytest.raises(ConfigError, match=r"an earlier export of student 3"):
         require_free(bundle, "s", 3)
     (tmp_path / "project").mkdir()
-    (tmp_path / "project" / CARD).write_text("# Mine")
-    with pytest.raises(ConfigError, match=r"an earlier export of student 3"):
-        require_free(tmp_path / "project", "s", 3)
+    for name in (CARD, GRAPH):  # names that anybody may choose
+        (tmp_path / "project" / name).write_text("{}")
+        with pytest.raises(ConfigError, match=r"an earlier export of student 3"):
+            require_free(tmp_path / "project", "s", 3)
 
 
 def test_a_second_export_removes_formats_that_are_not_asked_for(bundle: Path, data: datasets.Dataset) -> None:

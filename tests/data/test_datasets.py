@@ -210,6 +210,13 @@ def test_unreadable_files_are_refused(tmp_path):
     (tmp_path / "text.npz").write_text("x_train, y_train")
     with pytest.raises(DataError, match=r"not a readable npz file; expected one that numpy\.savez wrote"):
         load({"npz": str(tmp_path / "text.npz")})
+    packed = tmp_path / "packed.npz"
+    np.savez_compressed(packed, x_train=np.arange(6400, dtype=np.uint8).reshape(100, 8, 8), y_train=np.arange(100) % 10)
+    bytes_ = bytearray(packed.read_bytes())
+    bytes_[100:140] = bytes(40)
+    packed.write_bytes(bytes_)
+    with pytest.raises(DataError, match=r"packed\.npz is not a readable npz file"):
+        load({"npz": str(packed)})
     (tmp_path / "torn.npz").write_bytes(b"PK\x03\x04 not really")
     with pytest.raises(DataError, match="not a readable npz"):
         load({"npz": str(tmp_path / "torn.npz")})

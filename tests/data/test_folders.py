@@ -108,6 +108,12 @@ def test_a_split_is_no_class(tmp_path):
     assert "\n" not in str(caught.value)
 
 
+def test_a_class_may_be_called_train(tmp_path):
+    for name in ("bus", "car", "train"):
+        write(tmp_path / name, 10)
+    assert load({"images": str(tmp_path)}).classes == ("bus", "car", "train")
+
+
 def test_what_is_no_picture_is_passed_over(tmp_path):
     for name in ("a", "b"):
         write(tmp_path / name, 10)
