@@ -146,5 +146,7 @@ def require_proposer(search: SearchEntry) -> None:
 
     if search.proposer not in PROPOSERS:
         raise unknown_name("search.proposer", search.proposer, PROPOSERS)
+    if "source" in search.options:
+        raise ConfigError("search.options.source", search.options["source"], "no entry; search.warm_start is that")
     if search.options:
         make(search.proposer, **search.options)  # loads the vendors behind it, which most files do without

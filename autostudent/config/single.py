@@ -111,7 +111,10 @@ def read_course(
     require_used(settings)
     recipe = dict(assignment(given) for given in settings if given not in own)
     raw = filled(study, own) if study is not None else substitute(override({}, own))
-    catalogue = with_teachers(raw.get("teachers") or {}, teachers)
+    named = raw.get("teachers") or {}
+    if not isinstance(named, Mapping):
+        raise ConfigError("teachers", named, "a mapping from names to teachers")
+    catalogue = with_teachers(named, teachers)
     if "data" not in raw:
         raise ConfigError("data", None, "a study file, or --set data.name=digits, --set data.npz=FILE, …")
     ladder = parse(LadderEntry, raw["ladder"], "ladder") if raw.get("ladder") else None

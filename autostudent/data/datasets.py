@@ -158,13 +158,17 @@ def load(spec: Mapping[str, Any], seed: int = 0) -> Dataset:
     meta = cut("meta", held, y[places], np.arange(len(places)), seed)[0] if held != 0 else np.arange(0)
     read = raw.test
     shape = (x.shape[1], x.shape[2], x.shape[3])
+    augment = Augment.default(shape, raw.mirrored).with_options(spec.get("augment", {}))
+    if augment.crop_pad >= min(shape[1:]):  # a crop could hold nothing of its picture
+        allowed = f"less than the pictures' shorter side, {min(shape[1:])} pixels"
+        raise ConfigError("data.augment.crop_pad", augment.crop_pad, allowed)
     return Dataset(
         name=raw.name,
         classes=classes,
         train=train,
         validation=validation,
         meta=torch.from_numpy(meta),
-        augment=Augment.default(shape, raw.mirrored).with_options(spec.get("augment", {})),
+        augment=augment,
         spec={**spec, "seed": seed},
         read_test=lambda: part(x, y, test) if read is None else whole(checked(raw.name, read(), classes)),
     )

@@ -160,19 +160,19 @@ def torchvision_set(spec: Mapping[str, Any]) -> Raw:
             raise DataError(f"data.torchvision: {name} cannot be opened: {one_line(error)}") from None
 
     opened = part(train_options)
-    size = spec.get("size")
     classes = tuple(str(c) for c in getattr(opened, "classes", None) or ())
     first = 1 if classes[:1] == ("N/A",) else 0  # EMNIST's letters count from one
 
-    def collected(chosen: Any) -> Arrays:
+    def collected(chosen: Any, size: object) -> Arrays:
         x, y = folders.collect(chosen, name, size)
         return x, y - first
 
+    train = collected(opened, spec.get("size"))
     return Raw(
         name,
-        collected(opened),
+        train,
         classes[first:] or None,
-        (lambda: collected(part(test_options))) if cut else None,
+        (lambda: collected(part(test_options), train[0].shape[1:3])) if cut else None,
         mirrored=name not in NEVER_MIRRORED,
     )
 

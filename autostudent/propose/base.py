@@ -9,6 +9,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from autostudent.errors import ConfigError
 from autostudent.propose.catalogue import Catalogue
 from autostudent.records import Problem, Proposal, Trial, TrialState, canonical_json
 
@@ -17,6 +18,13 @@ def generator(seed: int, *labels: str | int) -> np.random.Generator:
     """A random generator that depends on nothing but its arguments."""
     text = canonical_json([seed, *labels]).encode()
     return np.random.Generator(np.random.PCG64(int.from_bytes(hashlib.sha256(text).digest()[:16], "big")))
+
+
+def require_at_least(least: int, **options: int) -> None:
+    """Raises `ConfigError` for an option of a proposer that is no whole number, or below ``least``."""
+    for name, given in options.items():
+        if isinstance(given, bool) or not isinstance(given, int) or given < least:
+            raise ConfigError(f"search.options.{name}", given, f"a whole number from {least}")
 
 
 class Proposer(ABC):

@@ -13,10 +13,11 @@ from typing import Any
 
 import numpy as np
 
+from autostudent.errors import ConfigError
 from autostudent.front import nondominated
 from autostudent.heap import uncollected
 from autostudent.propose import rungs
-from autostudent.propose.base import Proposer
+from autostudent.propose.base import Proposer, require_at_least
 from autostudent.propose.catalogue import Catalogue, Option
 from autostudent.propose.design import design_size, next_of_design
 from autostudent.propose.ehvi import Axis
@@ -45,6 +46,9 @@ class Bayes(Proposer):
         worthwhile: after the last student, a paused one beyond the guaranteed share goes on while the hypervolume it
             is expected to add is at least this part of what was reached.
         source: trials of an earlier study of the same space to start from, see `autostudent.propose.source`.
+
+    Raises:
+        ConfigError: for a number that is none, or too small.
     """
 
     def __init__(
@@ -57,6 +61,10 @@ class Bayes(Proposer):
         source: Sequence[Trial] = (),
     ) -> None:
         super().__init__()
+        require_at_least(1, fresh=fresh)
+        require_at_least(0, renew=renew, relatives=relatives, rounds=rounds)
+        if isinstance(worthwhile, bool) or not isinstance(worthwhile, int | float) or not worthwhile >= 0:
+            raise ConfigError("search.options.worthwhile", worthwhile, "a number from 0")
         self._earlier = tuple(source)
         self._source: Source | None = None
         self.fresh, self.renew, self.relatives, self.rounds = fresh, renew, relatives, rounds

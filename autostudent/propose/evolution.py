@@ -12,7 +12,7 @@ import math
 from collections.abc import Sequence
 
 from autostudent.front import ranks
-from autostudent.propose.base import Proposer, generator
+from autostudent.propose.base import Proposer, generator, require_at_least
 from autostudent.propose.catalogue import Option
 from autostudent.propose.history import History
 from autostudent.propose.random import unseen_draw
@@ -32,6 +32,7 @@ class Evolution(Proposer):
 
     def __init__(self, population: int = 20, tournament: int = 5) -> None:
         super().__init__()
+        require_at_least(1, population=population, tournament=tournament)
         self.population = population
         self.tournament = tournament
 

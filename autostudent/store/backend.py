@@ -134,12 +134,13 @@ def open_to_look(url: str) -> Readable:
 
 
 def url_to_read(url: str, file: Path) -> URL:
-    """The URL of an SQLite file to be read; on a read-only disk one that lets SQLite do without WAL's files.
+    """The URL of an SQLite file to be read; in a folder where nothing may be written, one that lets SQLite do without
+    WAL's files.
 
     A log that was not written back to the file keeps it from that: without the log the file is not whole.
     """
     logs = [file.with_name(file.name + ending) for ending in ("-wal", "-journal")]
-    fixed = os.statvfs(file.parent).f_flag & os.ST_RDONLY
+    fixed = os.statvfs(file.parent).f_flag & os.ST_RDONLY or not os.access(file.parent, os.W_OK)
     if not fixed or any(log.is_file() and log.stat().st_size > 0 for log in logs):
         return make_url(url)
     asked = {"uri": "true", "mode": "ro", "immutable": "1"}

@@ -201,6 +201,7 @@ def test_data_teachers_and_sources_come_from_a_study() -> None:
         (["--student", "graph.json"], "an architecture's JSON file"),
         (["--student", "resnet:9x4"], "6n + 2"),
         (["--set", "training.batch_size=0"], "training.batch_size"),
+        (["--set", "teachers=5"], "teachers: got 5; expected a mapping"),
     ],
 )
 def test_what_cannot_be_trained_is_said_in_one_line(

@@ -3,6 +3,7 @@ import pickle
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from autostudent.data.datasets import load
 from autostudent.errors import ConfigError, DataError
@@ -125,6 +126,18 @@ def test_torchvision_by_name(tmp_path):
     assert load({"torchvision": "FakeData", "options": options, "size": 8}).shape == (3, 8, 8)
 
 
+def test_torchvision_test_pictures_take_the_size_of_training_pictures(tmp_path):
+    for split, size in (("train", (12, 10)), ("test", (20, 16))):
+        for name in ("AD", "BE"):
+            folder = tmp_path / "country211" / split / name
+            folder.mkdir(parents=True)
+            for number in range(8):
+                Image.new("RGB", size, (30 * number, 0, 0)).save(folder / f"{number}.png")
+    data = load({"torchvision": "Country211", "root": str(tmp_path)})
+    assert data.shape == (3, 10, 12)
+    assert data.test.x.shape == (16, 3, 10, 12)
+
+
 def write_idx(path, array):
     """A file in the format of MNIST: magic number, big-endian sizes, bytes."""
     header = bytes([0, 0, 8, array.ndim]) + b"".join(int(n).to_bytes(4, "big") for n in array.shape)
@@ -241,6 +254,7 @@ def test_unreadable_files_are_refused(tmp_path):
         ({"name": "digits", "limit": 5000}, "data.limit"),
         ({"name": "digits", "meta": "ten"}, "data.meta"),
         ({"name": "digits", "augment": {"crop": 2}}, "crop_pad"),
+        ({"name": "digits", "augment": {"crop_pad": 8}}, "data.augment.crop_pad: got 8; expected less than .* 8 pixels"),
         ({"name": "digits", "augment": {"mixup": -1}}, r"augment.mixup: got -1; expected a number from 0"),
         ({"torchvision": "CIFAR11", "root": "x"}, "did you mean 'CIFAR10"),
         ({"torchvision": "CIFAR10"}, "data.root"),

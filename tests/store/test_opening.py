@@ -70,12 +70,15 @@ def test_reading_what_is_not_there(toy, tmp_path):
         Store.read(toy.url)
 
 
-def test_a_store_where_nothing_can_be_written_is_read(toy, monkeypatch):
+@pytest.mark.parametrize(
+    ("call", "answer"), [("statvfs", SimpleNamespace(f_flag=os.ST_RDONLY)), ("access", False)]
+)  # a read-only disk, somebody else's folder
+def test_a_store_where_nothing_can_be_written_is_read(toy, monkeypatch, call, answer):
     """SQLite makes files beside one in WAL even to read it; a log of a driver that died must not be left out."""
     with toy.open() as store:
         toy.drive(store)
         there = sorted(path.name for path in toy.file.parent.iterdir())
-        monkeypatch.setattr(os, "statvfs", lambda path: SimpleNamespace(f_flag=os.ST_RDONLY))
+        monkeypatch.setattr(os, call, lambda *given: answer)
         assert any(name.endswith("-wal") for name in there)
         assert str(url_to_read(toy.url, toy.file)) == toy.url
     there = sorted(path.name for path in toy.file.parent.iterdir())
