@@ -22,6 +22,7 @@ from autostudent.distill.fit import Fit
 from autostudent.distill.job import derive_seed
 from autostudent.distill.recipe import Recipe, read_recipe
 from autostudent.errors import ConfigError
+from autostudent.measure.latency import by_turns
 from autostudent.measure.quality import quality
 from autostudent.records import Candidate, Value, digest
 from autostudent.settings import LadderSettings, Roster, TrainingSettings, rests_on, roster_of
@@ -181,7 +182,8 @@ def train(
             seed=derive_seed("single", seed),
         )
     )
-    fit.run(epochs)
+    with by_turns(worker.device) as pause:
+        fit.run(epochs, lambda epoch: pause())
     student = fit.annealed()
 
     def measured(part: datasets.Part) -> dict[str, float]:

@@ -20,7 +20,7 @@ from autostudent.distill.methods import METHODS
 from autostudent.distill.optim import Optim
 from autostudent.distill.recipe import Recipe, read_recipe, require_entries
 from autostudent.driver import Event, StudyDriver, require_same_teachers, silent
-from autostudent.measure.latency import latency_of
+from autostudent.measure.latency import latency_of, require_attainable
 from autostudent.problem import Catalogue, above_chance, make_problem, require_feasible, structural, with_references
 from autostudent.propose import make as make_proposer
 from autostudent.records import LATENCY, Candidate, Description, Objective, Problem, digest
@@ -119,6 +119,7 @@ class Study:
         ranked = sorted((d.costs["macs"], c.key, c) for c, d in self.drawn if d.feasible)
         graphs = [self.catalogue.architecture(ranked[len(ranked) * n // TIMED][2]) for n in range(TIMED)]
         found = sorted(latency_of(graph, self.assets, self.device).median_ms for graph in graphs)
+        require_attainable(self.settings.objectives, found[0])
         return found[0], found[TIMED // 2], found[-1]
 
     def runner(self) -> Runner:

@@ -224,7 +224,7 @@ class TrialWorker:
             seed=training_seed(candidate, replicate),
             images=images,
             meta=dataset.meta,
-            facts={name: self.facts[name] for name in recipe.method.needs.derived},
+            facts={name: self.facts[name] for name in recipe.method.needs.derived if name in self.facts},
             device=self.device,
             replay=self.setup.cuda_graphs,
         )

@@ -84,7 +84,10 @@ def test_the_demo_study() -> None:
         ("search.options.rounds=1.5", "search.options.rounds: got 1.5; expected a whole number from 0"),
         ("search.options.worthwhile=-1", "search.options.worthwhile: got -1; expected a number from 0"),
         ("search.options.source=x", "search.options.source: got 'x'; expected no entry; search.warm_start"),
-        ("search={proposer: evolution, options: {tournament: 0}}", "search.options.tournament: got 0; expected a whole"),
+        (
+            "search={proposer: evolution, options: {tournament: 0}}",
+            "search.options.tournament: got 0",
+        ),
         ("teachers={main: {like: main}}", "teachers.main.like: got 'main'; expected a teacher with resnet"),
         ("run.workers=0", "run.workers"),
         ("run.gpus_per_trial=1.5", "a whole number of GPUs, or a fraction of one"),

@@ -49,7 +49,12 @@ def gather(store: Store, row: Row, dataset: Dataset) -> Facts:
     name = f"student {row['trial']}"
     claims = [claim for claim in store.described().get("claims", []) if name in sides(claim)]
     verified = references.get(f"verified: {name}", {})
-    teachers = {key: one for key, one in references.items() if one.get("kind") == "teacher" and ": " not in key}
+    main = store.resolved().get("teacher")
+    teachers = {
+        key: one
+        for key, one in sorted(references.items(), key=lambda pair: pair[0] != main)
+        if one.get("kind") == "teacher" and not key.startswith("verified: ")
+    }
     return Facts(
         study=store.study,
         row=row,
@@ -170,7 +175,9 @@ def measured(facts: Facts) -> Iterator[str]:
     if verified is not None:
         spread = verified.get("accuracy_sd")
         shown = (
-            percent(verified["accuracy"]) if spread is None else f"{percent(verified['accuracy'])} ± {percent(spread)}"
+            percent(verified["accuracy"])
+            if spread is None
+            else f"{percent(verified['accuracy'])} ± {100 * spread:.1f} points"
         )
         yield (
             f"Trained again from {verified.get('seeds', 1)} fresh seeds and measured on the held-out test split: "

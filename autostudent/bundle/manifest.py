@@ -52,7 +52,15 @@ def read_manifest(folder: Path) -> dict[str, Any]:
         raise AssetError(f"{path} was edited after the export; export the student again")
     if manifest.get("format") != FORMAT:
         raise AssetError(f"{path} has format {manifest.get('format')}, this version reads {FORMAT}; export it again")
+    if not is_listing(manifest.get("files")):
+        raise AssetError(f"{path} does not list files with their bytes and sha256; export the student again")
     return manifest
+
+
+def is_listing(files: object) -> bool:
+    """Whether that is what a manifest says of its files."""
+    entries = list(files.values()) if isinstance(files, dict) else [None]
+    return all(isinstance(one, dict) and {"bytes", "sha256"} <= one.keys() for one in entries)
 
 
 def student_of(folder: Path) -> tuple[object, object] | None:

@@ -27,6 +27,9 @@ def load_student(folder: str | Path) -> Network:
     folder = Path(folder)
     manifest = read_manifest(folder)
     files = {name: read_checked(folder, name, manifest) for name in (GRAPH, PREPROCESSING, WEIGHTS)}
+    for name in manifest["files"].keys() - files.keys():
+        if (folder / name).exists():  # what is not needed here may stay behind, but not be another's
+            read_checked(folder, name, manifest)
     try:
         return rebuild(files)
     except AssetError as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import sys
 from collections.abc import Callable, Sequence
@@ -48,6 +49,7 @@ def options(debug: bool = typer.Option(False, "--debug", help="Show tracebacks; 
     """Searches small student networks and their distillation recipe together."""
 
 
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO)  # what a write without a name fails with
 INTERRUPTED = (130, 143)  # how a command ends after SIGINT (typer sees to that) and after SIGTERM
 
 
@@ -69,9 +71,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
         errors.print("autostudent: " + " ".join(str(error).split()), markup=False, highlight=False, soft_wrap=True)
         raise SystemExit(1 if trace else 2) from None
     except OSError as error:  # a file that cannot be written or read
-        if debug or error.filename is None:
+        if debug or (error.filename is None and error.errno not in FULL):
             raise
-        errors.print(f"autostudent: {error.filename}: {error.strerror}", markup=False, highlight=False, soft_wrap=True)
+        where = error.filename or "what was to be written"
+        errors.print(f"autostudent: {where}: {error.strerror}", markup=False, highlight=False, soft_wrap=True)
         raise SystemExit(2) from None
     except Exception as error:
         reason = getattr(error, "orig", None)  # a database's own word, in SQLAlchemy's exceptions

@@ -11,7 +11,6 @@ from rich.table import Table
 
 from autostudent.cli.options import AsJson
 from autostudent.cli.shown import as_json, out
-from autostudent.errors import unknown_name
 
 if TYPE_CHECKING:
     from autostudent.distill.method import Method, Paper
@@ -24,13 +23,12 @@ def methods(
     json: AsJson = False,
 ) -> None:
     """The distillation methods, with their papers, needs and hyperparameters."""
-    from autostudent.distill.methods import METHODS
-    from autostudent.report.cite import citation
+    from autostudent.distill.methods import METHODS, find_method, plugins
 
-    if name is not None and name not in METHODS:
-        raise unknown_name("method", name, METHODS)
-    chosen = [name] if name is not None else list(METHODS)
-    rows = [{"id": key, "paper": citation(METHODS[key]), **details(METHODS[key])} for key in chosen]
+    if name is not None:
+        rows = [row_of(name, find_method("method", name))]
+    else:
+        rows = [row_of(key, method) for key, method in METHODS.items()] + [outside(key) for key in sorted(plugins())]
     if json:
         as_json(rows if name is None else rows[0])
     elif name is not None:
@@ -41,8 +39,26 @@ def methods(
             grid.add_column(title)
         for row in rows:
             needs, names = "; ".join(row["needs"]), ", ".join(knob["name"] for knob in row["hyperparameters"])
-            grid.add_row(row["id"], escape(short(METHODS[row["id"]].paper)), escape(needs), escape(names))
+            paper = short(METHODS[row["id"]].paper) if row["id"] in METHODS else row["paper"]
+            grid.add_row(row["id"], escape(paper), escape(needs), escape(names))
         out.print(grid)
+
+
+def row_of(name: str, method: type[Method]) -> dict[str, Any]:
+    """A method's row: paper, needs, hyperparameters."""
+    from autostudent.report.cite import citation
+
+    return {"id": name, "paper": citation(method), **details(method)}
+
+
+def outside(name: str) -> dict[str, Any]:
+    """The row of a plug-in's method; of one that cannot be used, why."""
+    from autostudent.distill.methods import find_method
+
+    try:
+        return row_of(name, find_method("method", name))
+    except Exception as error:  # whatever a plug-in raises; the others are still shown
+        return {"id": name, "paper": "", "about": "", "needs": [f"cannot be used: {error}"], "hyperparameters": []}
 
 
 def short(paper: Paper) -> str:

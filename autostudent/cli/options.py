@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -25,7 +27,12 @@ Assignments = Annotated[
 AsJson = Annotated[bool, typer.Option("--json", help="Answer as JSON.")]
 
 
-def as_given(store: str | None, assignments: list[str] | None) -> list[str]:
+def overrides(name: str | None, assignments: Sequence[str] | None) -> list[str]:
+    """What is changed of a study file: the assignments, and the study that ``--study`` names instead of the file's."""
+    return [*(assignments or ()), *([f"study={json.dumps(name, ensure_ascii=False)}"] if name else [])]
+
+
+def as_given(store: str | None, assignments: Sequence[str] | None) -> list[str]:
     """The options that name a study beside its file, to be typed again."""
     return [*(part for entry in assignments or () for part in ("--set", entry)), *(["--store", store] if store else [])]
 
@@ -39,11 +46,18 @@ def open_store(study: Path | None, store: str | None, name: str | None, assignme
     if study is not None:
         from autostudent.config import locate
 
-        url, found, artifacts = locate(study, assignments or (), store=store)
-        return Store.read(url, name or found, Assets(artifacts))
+        url, found, artifacts = locate(study, overrides(name, assignments), store=store)
+        return Store.read(url, found, Assets(artifacts))
+    return Store.read(placed_store(require_store(store, assignments)), name)
+
+
+def require_store(store: str | None, assignments: Sequence[str] | None) -> str:
+    """The store of a command without a study file. Raises `ConfigError` for none, or for changes of no file."""
+    if assignments:
+        raise ConfigError("--set", assignments[0], "a study file beside it, whose entries it changes")
     if store is None:
         raise ConfigError("STUDY.yaml", None, "a study file, or --store URL")
-    return Store.read(placed_store(store), name)
+    return store
 
 
 def front_of(settings: StudySettings) -> tuple[list[dict[str, Any]], dict[str, dict[str, Any]]]:
@@ -62,11 +76,9 @@ def open_driver(study: Path | None, store: str | None, name: str | None, assignm
     from autostudent.store.store import Store
 
     if study is not None:
-        url, found, artifacts = locate(study, assignments or (), store=store)
-        return Store.reopen(url, name or found, Assets(artifacts))
-    if store is None:
-        raise ConfigError("STUDY.yaml", None, "a study file, or --store URL")
-    url = placed_store(store)
+        url, found, artifacts = locate(study, overrides(name, assignments), store=store)
+        return Store.reopen(url, found, Assets(artifacts))
+    url = placed_store(require_store(store, assignments))
     with Store.read(url, name) as reader:
         found = reader.study
     return Store.reopen(url, found, Assets(default_artifacts(url, found)))

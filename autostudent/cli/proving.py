@@ -73,4 +73,6 @@ def trial_numbers(given: list[str] | None) -> list[int] | None:
     for word in words:
         if not word.isdecimal():
             raise ConfigError("--trials", word, "numbers of trials: 3 or 3,7")
+    if given and not words:
+        raise ConfigError("--trials", ",".join(given), "numbers of trials: 3 or 3,7")
     return [int(word) for word in words] or None

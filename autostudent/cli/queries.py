@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated
 
 import typer
 from rich.markup import escape
 
-from autostudent.cli.options import AsJson, Assignments, MaybeStudyFile, StoreUrl, StudyName, as_given, open_store
+from autostudent.cli.options import (
+    AsJson,
+    Assignments,
+    MaybeStudyFile,
+    StoreUrl,
+    StudyName,
+    as_given,
+    open_store,
+    overrides,
+)
 from autostudent.cli.shown import as_json, errors, front_table, out
 from autostudent.errors import ConfigError
 from autostudent.report.words import AXES, cost, empty_front, percent, taught_by
@@ -33,7 +42,7 @@ def pareto(
     if json:
         as_json(rows)
     else:
-        out.print(front_table(rows, references, objectives, title=f"Pareto front of {title}"))
+        out.print(front_table(rows, references, objectives, title=escape(f"Pareto front of {title}")))
 
 
 def best(
@@ -66,6 +75,8 @@ def best(
 
     if within is not None and not 0 <= within <= 100:
         raise ConfigError("--within", within, "points of accuracy, 0 to 100")
+    if max_latency is not None and not max_latency > 0:
+        raise ConfigError("--max-latency", max_latency, "milliseconds above 0")
     if min_accuracy is not None and not (min_accuracy == 0 or 1 < min_accuracy <= 100):
         raise ConfigError("--min-accuracy", min_accuracy, "a percentage: 97 for 97 %")
     if within is not None and rule != "accuracy":
@@ -137,14 +148,15 @@ def report(
     from autostudent.report.files import write_report
     from autostudent.settings import store_file
 
-    place = None if study is None else located(study, store, assignments)
+    changes = overrides(name, assignments) if study is not None else []
+    place = None if study is None else located(study, store, changes)
     if target is None:
         file = store_file(store or "" if place is None else place[0])
         target = file.parent / "report.html" if file is not None else Path("report.html")
     assets = None if place is None else Assets(place[2])
     with open_store(study, store, name, assignments) as opened:
         named = None if study is None else str(study)
-        write_report(opened, target, study_file=named, given=as_given(store, assignments), assets=assets)
+        write_report(opened, target, study_file=named, given=as_given(store, changes), assets=assets)
     out.print(f"Wrote {escape(str(target))}", soft_wrap=True)
 
 
@@ -174,7 +186,7 @@ def events(
         raise ConfigError("--format", form, f"one of: {', '.join(WRITERS)}, optuna")
     with open_store(study, store, name, assignments) as opened:
         if study is not None:
-            url, _, artifacts = located(study, store, assignments)
+            url, _, artifacts = located(study, store, overrides(name, assignments))
         else:
             url = placed_store(store or "")
             artifacts = default_artifacts(url, opened.study) if form == "optuna" else ""
@@ -198,11 +210,11 @@ def events(
     out.print(f"Wrote {runs} runs; {escape(shown[form])}", soft_wrap=True)
 
 
-def located(study: Path, store: str | None, assignments: list[str] | None) -> tuple[str, str, str]:
+def located(study: Path, store: str | None, assignments: Sequence[str]) -> tuple[str, str, str]:
     """(storage URL, study name, artifacts) of a study file."""
     from autostudent.config import locate
 
-    return locate(study, assignments or (), store=store)
+    return locate(study, assignments, store=store)
 
 
 def doctor(

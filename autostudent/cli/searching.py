@@ -99,7 +99,7 @@ def search(
     if json:
         as_json(rows)
         return
-    out.print(front_table(rows, references, settings.objectives, title=f"Pareto front of {settings.study}"))
+    out.print(front_table(rows, references, settings.objectives, title=escape(f"Pareto front of {settings.study}")))
     out.print(effort(spent))
     following = shlex.join(["autostudent", "report", str(study), *as_given(store, assignments)])
     out.print(f"Next: {following}", markup=False, soft_wrap=True)

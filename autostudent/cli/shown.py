@@ -13,9 +13,10 @@ from rich.markup import escape
 from rich.table import Table
 
 from autostudent.records import Objective
-from autostudent.report.words import AXES, axes_of, cost, percent, taught_by, times
+from autostudent.report.words import AXES, EXACT, axes_of, cost, percent, taught_by, times
 
 WIDE = 120  # columns of a table that goes to a file or a pipe
+WORDY = 90  # columns that the table of the front needs for words and factors, 16 more for each axis beyond the costs
 ROOMY = 110  # columns that the table of proof needs for words beside each other
 out = Console(highlight=False, width=None if sys.stdout.isatty() else WIDE)
 errors = Console(stderr=True, highlight=False)
@@ -31,10 +32,15 @@ def as_json(value: Any) -> None:
 def front_table(
     front: Sequence[Row], references: Mapping[str, Row], objectives: Iterable[Objective], *, title: str = ""
 ) -> Table:
-    """The front, best accuracy first, with the teacher's row on top and rivals below."""
+    """The front, best accuracy first, with the teacher's row on top and rivals below.
+
+    Where the terminal has fewer than `WORDY` columns, factors are left out, and words stand below the student.
+    """
     axes = axes_of(objective.name for objective in objectives)
     grid = Table(title=title, title_justify="left", box=None, pad_edge=False, header_style="dim", title_style="bold")
-    if any(row.get("kind") == "teacher" for row in references.values()):
+    wordy = out.width >= WORDY + 16 * (len(axes) - len(EXACT))
+    teacher = next((row for row in references.values() if row.get("kind") == "teacher"), None)
+    if teacher is not None and wordy:
         grid.caption, grid.caption_justify = "10× means ten times less than the teacher", "left"
     grid.add_column("student")
     grid.add_column("accuracy", justify="right")
@@ -42,16 +48,16 @@ def front_table(
         grid.add_column("MACs" if axis == "macs" else AXES[axis], justify="right")
     for column in grid.columns:
         column.no_wrap = True
-    grid.add_column("method", overflow="fold")
-    grid.add_column("taught by", overflow="fold")
-    teacher = next((row for row in references.values() if row.get("kind") == "teacher"), None)
-    for name, row in references.items():
-        if row is teacher:
-            grid.add_row(escape(name), percent(row["accuracy"]), *prices(row, axes, None), "teacher", "", style="red")
+    for title in ("method", "taught by") if wordy else ():
+        grid.add_column(title, overflow="fold")
+    lines = [(name, row, "teacher", "", None) for name, row in references.items() if row is teacher]
     for row in sorted(front, key=lambda row: -row["accuracy"]):
-        cells = prices(row, axes, teacher)
-        method = escape(str(row.get("method", "")))
-        grid.add_row(str(row["trial"]), percent(row["accuracy"]), *cells, method, escape(taught_by(row)))
+        lines.append((str(row["trial"]), row, str(row.get("method", "")), taught_by(row), teacher if wordy else None))
+    for name, row, method, taught, whole in lines:
+        words, style = (escape(method), escape(taught)), "red" if row is teacher else ""
+        head = escape(name) if wordy else f"{escape(name)}\n[dim]{', '.join(filter(None, words))}[/dim]"
+        tail = words if wordy else ()
+        grid.add_row(head, percent(row["accuracy"]), *prices(row, axes, whole), *tail, style=style)
     return grid
 
 

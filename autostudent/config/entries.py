@@ -2,9 +2,19 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Any
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo, field_validator, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 
 from autostudent.errors import ConfigError
 from autostudent.settings import BudgetSettings
@@ -49,6 +59,16 @@ Amount = Annotated[int | float, BeforeValidator(quantity), Field(gt=0)]
 Cut = Annotated[int | float, BeforeValidator(cut), Field(gt=0)]
 Share = Annotated[float, BeforeValidator(not_bool), Field(ge=0, le=1)]
 Name = Annotated[str, Field(min_length=1, max_length=200, pattern=r"^[^\x00-\x1f/\\]+$")]
+
+
+def teacher_name(name: str) -> str:
+    """Of a teacher: not what the store, the tables and the proofs call others, or put between names."""
+    if re.search(r"#|: | - |^verified|^logistic regression$|student \d", name):
+        raise ValueError("a name without '#', ': ' and ' - ', and not that of a student or another network")
+    return name
+
+
+TeacherName = Annotated[Name, AfterValidator(teacher_name)]
 
 
 class Entry(BaseModel):
@@ -259,7 +279,7 @@ class RivalsEntry(Entry):
 class StudyEntry(Entry):
     study: Name
     data: DataEntry
-    teachers: dict[Name, Any] = Field(min_length=1)
+    teachers: dict[TeacherName, Any] = Field(min_length=1)
     ladder: LadderEntry | None = None
     space: SpaceEntry
     objectives: dict[str, Any] = Field(min_length=2)

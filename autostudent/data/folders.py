@@ -55,6 +55,9 @@ def listed(root: Path) -> Folder:
     classes = sorted(path.name for path in root.iterdir() if path.is_dir() and not path.name.startswith("."))
     if len(classes) < 2:
         raise DataError(f"data.images: {root} has {len(classes)} class sub-folders; at least 2 are needed")
+    for name in classes:
+        if any("\ud800" <= sign <= "\udfff" for sign in name):
+            raise DataError(f"data.images: the class folder {name!r} in {root} has a name that is not UTF-8")
     files: list[tuple[str, int]] = []
     for label, name in enumerate(classes):
         found = sorted(str(path) for path in (root / name).rglob("*") if is_picture(path, extensions))

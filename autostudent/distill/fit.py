@@ -24,7 +24,7 @@ from autostudent.distill.optim import SGD, anneal_steps
 from autostudent.distill.replay import Replay, can_replay
 from autostudent.distill.roles import network_of, optimizer_of, own_draws
 from autostudent.distill.types import Batch, Output, Probe, Role, Spec, Stage, State, View
-from autostudent.errors import AutostudentError
+from autostudent.errors import AutostudentError, ConfigError
 
 META_BATCH = 1000  # samples of the meta split in one call of `Probe.meta`, the size that AMAL uses
 
@@ -197,9 +197,11 @@ class Fit:
         method, state = self._method(role), self.states[role.name]
         smoothing = self.job.optim.smoothing
         labels = F.cross_entropy(view.logits, view.batch.target, reduction="none", label_smoothing=smoothing)
-        total = method.label_weight(view, state) * labels + method.loss(view, state)
-        assert total.shape == (len(view.batch.index),), f"{type(method).__name__} gave {tuple(total.shape)}, not (B,)"
-        return total.mean()
+        loss = method.loss(view, state)
+        if loss.shape != labels.shape:
+            allowed = f"one value a sample, {tuple(labels.shape)}"
+            raise ConfigError(f"{type(method).__name__}.loss", tuple(loss.shape), allowed)
+        return (method.label_weight(view, state) * labels + loss).mean()
 
     def _update(self, roles: Sequence[Role]) -> None:
         for role in roles:

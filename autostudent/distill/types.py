@@ -12,6 +12,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from autostudent.errors import unknown_name
+
 Tree = Any  # a tensor (images), or a mapping of named tensors (tokens, mask; several modalities)
 
 
@@ -108,6 +110,10 @@ class Needs:
     live: bool = False
     one_label: bool = False
     epochs: int = 1
+
+    def __post_init__(self) -> None:
+        if self.access not in ACCESS:
+            raise unknown_name("needs.access", self.access, ACCESS)
 
     @property
     def meta_split(self) -> bool:

@@ -1,7 +1,8 @@
 """How long a network takes on this device, measured while nothing else of this program runs there.
 
 Whoever trains on a device holds its lock shared; whoever measures holds it alone. So a measurement waits until the
-trainings of this user on this machine, of any study, have reached the end of their segments, and they wait for it.
+trainings of this user on this machine, of any study, have reached the end of their segments (teachers and students
+outside a search, the end of their epochs), and they wait for it.
 """
 
 from __future__ import annotations
@@ -11,9 +12,11 @@ import json
 import os
 import platform
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from contextvars import ContextVar
 from dataclasses import asdict, dataclass
+from functools import cache
 from pathlib import Path
 
 import torch
@@ -21,14 +24,16 @@ from torch import Tensor, nn
 
 from autostudent.assets import Assets
 from autostudent.build.network import build
-from autostudent.errors import AutostudentError
-from autostudent.records import digest
+from autostudent.errors import AutostudentError, ConfigError
+from autostudent.records import LATENCY, Objective, digest
 from autostudent.space.graph import Architecture
 
 CODE = 1  # raised when what is measured would change: it is part of the address of a stored latency
 WARM_UP = 10  # forward passes before the clock starts
 SECONDS = 2.0  # the longest that is measured, in blocks of passes whose median counts
 STEADY = 0.1  # interquartile range over median at which the clock stops early, after a tenth of that time
+UNSURE = 1.25  # how much faster than the fastest that was measured a student may be
+TRIES = 3  # measurements of a network, of which the steadiest counts, until one is steady
 
 
 @dataclass(frozen=True)
@@ -88,29 +93,80 @@ def latency_of(
         network = build(architecture, 0, channels, channels).to(device)
         x = torch.rand(1, shape.channels, shape.height, shape.width, generator=torch.Generator().manual_seed(0))
         with alone(device):
-            found = measure_latency(network, x.to(device), threads)
-        entry.commit({"latency.json": json.dumps(asdict(found)).encode()}, {"device": device_name(device)})
+            if not entry.complete:  # nobody else did it meanwhile
+                found = steadiest(lambda: measure_latency(network, x.to(device), threads))
+                entry.commit({"latency.json": json.dumps(asdict(found)).encode()}, {"device": device_name(device)})
     return Latency(**json.loads(entry.read("latency.json")))
+
+
+def steadiest(measure: Callable[[], Latency]) -> Latency:
+    """The first steady measurement; after `TRIES` the one that varies least for its size."""
+    found: list[Latency] = []
+    while len(found) < TRIES:
+        found.append(measure())
+        if found[-1].spread_ms <= STEADY * found[-1].median_ms:
+            return found[-1]
+    return min(found, key=lambda one: one.spread_ms / one.median_ms)
+
+
+def require_attainable(objectives: Sequence[Objective], fastest: float) -> None:
+    """Raises `ConfigError` for a limit well below ``fastest``, milliseconds of the fastest of a few students."""
+    limit = next((objective.limit for objective in objectives if objective.name == LATENCY), None)
+    if limit is not None and UNSURE * limit < fastest:
+        allowed = f"at least {fastest:.2g} milliseconds, the fastest of a few students of all sizes"
+        raise ConfigError(f"objectives.{LATENCY}.limit", limit, allowed)
 
 
 def device_name(device: torch.device) -> str:
     """What tells one device from another: machine and processor, and which GPU of it."""
     if device.type == "cuda":
         return f"{platform.node()} {torch.cuda.get_device_properties(device).uuid}"
-    return f"{platform.node()} {platform.machine()} {device.type}"
+    return f"{platform.node()} {processor()}"
+
+
+@cache
+def processor() -> str:
+    """The model of this machine's processor, where Linux knows it, else its kind."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        lines = []
+    models = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return models[0] if models else platform.machine()
+
+
+_shared: ContextVar[frozenset[str]] = ContextVar("devices whose lock is held shared here", default=frozenset())
 
 
 @contextmanager
 def sharing(device: torch.device | str) -> Iterator[None]:
     """Held while something trains on the device; waits while somebody measures there, or waits to."""
     name = digest(device_name(torch.device(device)))
+    if name in _shared.get():  # who waits at the gate inside would wait for itself
+        yield
+        return
     with _held(f"{name}.gate", fcntl.LOCK_SH):
         entered = _held(f"{name}.device", fcntl.LOCK_SH)
         entered.__enter__()
+    token = _shared.set(_shared.get() | {name})
     try:
         yield
     finally:
+        _shared.reset(token)
         entered.__exit__(None, None, None)
+
+
+@contextmanager
+def by_turns(device: torch.device | str) -> Iterator[Callable[[], None]]:
+    """`sharing`, for who trains long: each call of what it gives lets measurements that wait go first."""
+    with ExitStack() as held:
+        held.enter_context(sharing(device))
+
+        def pause() -> None:
+            held.close()
+            held.enter_context(sharing(device))
+
+        yield pause
 
 
 @contextmanager

@@ -234,10 +234,11 @@ def method_chart(contents: Contents) -> Chart:
 def volume_chart(contents: Contents) -> Chart | None:
     """Hypervolume of the front over finished students and over working time, as a share of where it ended."""
     complete = sorted(finished(contents), key=lambda trial: trial.results[-1].order)
-    if len(complete) < 2:
+    admitted = np.array([contents.admits(trial) for trial in complete], dtype=bool)
+    if len(complete) < 2 or not admitted.any():
         return None
     points = objective_points(complete, contents)
-    worst, best = points.max(axis=0), points.min(axis=0)
+    worst, best = points[admitted].max(axis=0), points[admitted].min(axis=0)
     reference = worst + 0.05 * np.maximum(worst - best, 1e-9)
     scale = np.maximum(reference - best, 1e-12)
     shares = (points - best) / scale
@@ -245,7 +246,7 @@ def volume_chart(contents: Contents) -> Chart | None:
     front = np.empty((0, points.shape[1]))
     volumes, begin = [], 0
     for end in ends:
-        front = np.vstack([front, shares[begin:end]])
+        front = np.vstack([front, shares[begin:end][admitted[begin:end]]])
         front = front[nondominated(front)]
         volumes.append(hypervolume(front, np.ones(points.shape[1])))
         begin = end

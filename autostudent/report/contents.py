@@ -87,6 +87,11 @@ class Contents:
         main = [row for row in found if row.name == self.study.get("teacher")]
         return next(iter([*main, *found]), None)
 
+    def admits(self, trial: Trial) -> bool:
+        """Whether a finished trial may be on the front: within every limit and no worse than any reference."""
+        values = [(objective, trial.values[objective.name]) for objective in self.objectives]
+        return all(objective.admits(value) and objective.counts(value) for objective, value in values)
+
     def method(self, trial: Trial) -> str:
         """The trial's method as a label."""
         return self.recipes.get(trial.number, ("", ""))[0] or "unknown"

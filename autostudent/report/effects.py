@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 
 import numpy as np
@@ -38,22 +38,53 @@ class Effect:
 
 @dataclass(frozen=True)
 class Question:
-    """Levels by falling effect. ``share`` of the variance at equal size that the levels explain, adjusted (ε²)."""
+    """Levels by falling effect. ``share`` of the variance at equal size that the levels explain, adjusted (ε²).
+
+    ``sized``: effects are at equal size, else (of few students) beyond the mean of all.
+    """
 
     name: str
     levels: tuple[Effect, ...]
     share: float
+    sized: bool = True
+
+    @property
+    def heading(self) -> str:
+        """What the column of effects is called."""
+        return "At equal size, points" if self.sized else "Beyond the mean, points"
+
+    @property
+    def note(self) -> str:
+        """How the effects are to be read."""
+        sized = (
+            "“At equal size” compares each with what a student of its parameter count reaches on average in this study"
+        )
+        mean = "They are too few to allow for their sizes: “beyond the mean” compares each with the mean of all"
+        return (
+            f"Students that were trained to the end. {sized if self.sized else mean}, mean and 95 % interval in "
+            "percentage points; a search is no controlled experiment, so read it as a hint."
+        )
+
+
+def size_of(trial: Trial) -> float:
+    """Parameters of a student."""
+    return max(trial.costs.get("params", 1.0), 1.0)
 
 
 def equal_size(trials: Sequence[Trial]) -> np.ndarray:
     """Accuracy (n,) beyond what a student of that size has on average here: residuals of a parabola in log size."""
     accuracy = np.array([trial.values["accuracy"] for trial in trials])
-    logs = np.log([max(trial.costs.get("params", 1.0), 1.0) for trial in trials])
-    degree = min(2, len(np.unique(logs)) // 6)  # a curve needs more points than it has bends
+    logs = np.log([size_of(trial) for trial in trials])
+    degree = degree_of(logs)
     if degree == 0:
         return accuracy - accuracy.mean()
     centred = (logs - logs.mean()) / max(float(logs.std()), 1e-9)
     return np.asarray(accuracy - np.polyval(np.polyfit(centred, accuracy, degree), centred))
+
+
+def degree_of(sizes: np.ndarray) -> int:
+    """Of the polynomial in size that is fitted: a curve needs more points than it has bends."""
+    return min(2, len(np.unique(sizes)) // 6)
 
 
 def question(contents: Contents, name: str, levels: Mapping[int, str]) -> Question | None:
@@ -82,7 +113,8 @@ def question(contents: Contents, name: str, levels: Mapping[int, str]) -> Questi
         fronts = sum(complete[member].number in on_front for member in members)
         found.append(Effect(level, tried[level], n, float(mine.mean()), half, best, fronts))
     found.sort(key=lambda effect: -effect.points)
-    return Question(name, tuple(found), explained(beyond[answered], [groups[effect.level] for effect in found], beyond))
+    share = explained(beyond[answered], [groups[effect.level] for effect in found], beyond)
+    return Question(name, tuple(found), share, degree_of(np.array([size_of(trial) for trial in complete])) > 0)
 
 
 def explained(values: np.ndarray, groups: Sequence[Sequence[int]], beyond: np.ndarray) -> float:
@@ -119,7 +151,7 @@ def searched(contents: Contents) -> list[Question]:
             continue
         kept = tuple(effect for effect in asked.levels if effect.students >= LEAST)
         if len(kept) > 1:
-            found.append(Question(name, kept, asked.share))
+            found.append(replace(asked, levels=kept))
     return sorted(found, key=lambda asked: (-asked.share, asked.name))
 
 
@@ -132,5 +164,9 @@ def levels_of(answers: Mapping[int, Value]) -> dict[int, str]:
     numbers = np.array([float(value) for value in values])
     edges = np.quantile(numbers, np.linspace(0, 1, BINS + 1))
     places = np.clip(np.searchsorted(edges, numbers, side="right") - 1, 0, BINS - 1)
-    words = [f"{low:.3g} to {high:.3g}" for low, high in pairwise(edges)]
+    for digits in range(3, 17):
+        texts = [f"{edge:.{digits}g}" for edge in edges]
+        if len(set(texts)) == len(np.unique(edges)):  # ranges that differ are called differently
+            break
+    words = [f"{low} to {high}" for low, high in pairwise(texts)]
     return {number: words[place] for number, place in zip(answers, places, strict=True)}

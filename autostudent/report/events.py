@@ -55,7 +55,7 @@ def runs_of(store: Store) -> list[Run]:
 
 
 def write_events(store: Store, target: str) -> int:
-    """TensorBoard event files, one folder of ``target`` a run, in place of earlier ones; returns the number of runs.
+    """TensorBoard event files, a folder of ``target/STUDY`` for each run, in place of earlier ones; the number of runs.
 
     Raises:
         ExtraMissing: tensorboardX is not installed.
@@ -67,7 +67,7 @@ def write_events(store: Store, target: str) -> int:
         raise ExtraMissing("event files need tensorboardX: pip install 'autostudent[tensorboard]'") from None
     runs = runs_of(store)
     for run in runs:
-        folder = Path(target) / run.name
+        folder = Path(target) / store.study / run.name
         for old in folder.glob(f"{MARK}*"):
             old.unlink()
         last = {name for _, figures in run.curve for name in figures} | set(run.costs)

@@ -23,8 +23,10 @@ def front_frame(rows: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
 
 
 def flat(row: Mapping[str, Any]) -> dict[str, Any]:
-    """A row without nested values: the configuration and the seconds get a column each."""
-    plain = {name: value for name, value in row.items() if not isinstance(value, Mapping)}
+    """A row without nested values: the configuration and the seconds get a column each, a failure one in words."""
+    plain = {name: value for name, value in row.items() if not isinstance(value, Mapping) and name != "failure"}
+    if row.get("failure"):
+        plain["failure"] = f"{row['failure']['cause']}: {row['failure']['message']}"
     if isinstance(plain.get("teachers"), list):
         plain["teachers"] = ", ".join(plain["teachers"])
     config = row.get("candidate", {}).get("config", {})

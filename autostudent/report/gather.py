@@ -44,7 +44,6 @@ def gather(
     students = {f"student {number}": row for number, row in rows.items()}
     recipes = {number: (str(row.get("method", "unknown")), taught_by(row)) for number, row in rows.items()}
     described = store.described()
-    objectives = described.get("objectives")
     events = store.events()
     environment = {"autostudent store": store.url, **(events[-1]["versions"] if events else {})}
     if events and events[-1].get("revision"):
@@ -54,9 +53,7 @@ def gather(
     papers = described.get("papers")
     return Contents(
         study=store.resolved(),
-        objectives=tuple(type(o).from_json(v) for o, v in zip(store.objectives, objectives, strict=True))
-        if objectives
-        else store.objectives,
+        objectives=store.objectives,
         trials=with_tracebacks(store, trials) if assets else trials,
         front=front,
         references=sorted(
@@ -155,4 +152,5 @@ def commands(study: Sequence[str], verified: Sequence[int], references: Mapping[
     family = [row for name, row in references.items() if name.startswith(VERIFIED) and row.get("kind") == "family"]
     graphs = {int(row.get("seeds", 0)) + int(row.get("diverged", 0)) for row in family}
     asked += f" --family {graphs.pop()}" if len(graphs) == 1 else ""
+    asked += " --alone" if verified and not any(row.get("kind") == "control" for row in references.values()) else ""
     return [f"autostudent search {file}", f"autostudent verify {file}{asked}", f"autostudent report {file}"]

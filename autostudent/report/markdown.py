@@ -13,7 +13,7 @@ from autostudent.report.tables import CAUSES, between, effect_text, points
 from autostudent.report.verdict import verdict
 from autostudent.report.words import AXES, cost, count, percent, size, taught_by
 
-SPECIAL = "\\`*_[]|#"
+SPECIAL = "\\`*_[]|#~"
 
 
 def render(contents: Contents) -> str:
@@ -88,12 +88,12 @@ def wins(contents: Contents) -> str:
     asked = [found for found in (by_method(contents), by_teachers(contents)) if found is not None]
     tables = [
         table(
-            [safe(found.name), "Students", "To the end", "Best", "At equal size, points"],
+            [safe(found.name), "Students", "To the end", "Best", found.heading],
             [[safe(e.level), str(e.tried), str(e.students), percent(e.best), effect_text(e)] for e in found.levels],
         )
         for found in asked
     ]
-    return "## What wins\n\n" + "\n\n".join(tables) if tables else ""
+    return "\n\n".join(["## What wins", safe(asked[0].note), *tables]) if tables else ""
 
 
 def failures(contents: Contents) -> str:

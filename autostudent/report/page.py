@@ -62,11 +62,6 @@ CURVES_NOTE = (
     "Each line is a student; a line that ends early was stopped at a rung so that others could go on. "
     "Coloured lines are the front."
 )
-WINS_NOTE = (
-    "Students that were trained to the end. “At equal size” compares each with what a student of its parameter count "
-    "reaches on average in this study, mean and 95 % interval in percentage points; a search is no controlled "
-    "experiment, so read it as a hint."
-)
 EFFECTS_NOTE = (
     "Every variable of the search on its own, the most telling first: points beyond a student of equal size, with 95 % "
     "intervals; numbers are cut into three ranges. Among many variables some differ by chance."
@@ -178,8 +173,8 @@ def proof_section(contents: Contents) -> str:
     """Fresh seeds on the test split, beside everything that a sceptic would compare with."""
     body = tables.proof_table(contents) + tables.claims_table(contents)
     note = (
-        "A search’s winner is the luckiest of many. These networks were trained again with fresh seeds and measured "
-        "once on pictures that the search never saw."
+        "A search’s winner is the luckiest of many. Students and what they are compared with were trained again with "
+        "fresh seeds; they, the teacher and the baseline were measured once on pictures that the search never saw."
     )
     return section("proof", "Proof", note, body) if body else ""
 
@@ -196,7 +191,7 @@ def wins_section(contents: Contents, questions: Sequence[Question]) -> str:
         body += chart("effects", f"Effects of the searched variables. {words}")
         each = "".join(tables.effects_table(asked) for asked in questions)
         body += f"<details><summary>All variables as tables</summary>{each}</details>"
-    return section("wins", "What wins", WINS_NOTE, body)
+    return section("wins", "What wins", method.note, body)
 
 
 def search_section(contents: Contents) -> str:

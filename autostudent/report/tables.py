@@ -115,7 +115,7 @@ def thousandths(value: float | None) -> str:
 
 def claims_table(contents: Contents) -> str:
     """Differences between networks on the test split, each with its interval; empty without any."""
-    readings = {"tie": "no difference to speak of", "higher": "the first is better", "lower": "the second is better"}
+    readings = {"tie": "not told apart", "higher": "the first is better", "lower": "the second is better"}
     readings["unknown"] = "one training each says too little"
     rows = []
     for claim in contents.claims:
@@ -135,8 +135,8 @@ def between(claim: Mapping[str, Any]) -> str:
 
 
 def effects_table(asked: Question) -> str:
-    """One question: how its answers fared. The effect compares students of equal size."""
-    head = [asked.name, "Students", "To the end", "Best", "On the front", "At equal size, points"]
+    """One question: how its answers fared. What the effect compares is for `Question.note`."""
+    head = [asked.name, "Students", "To the end", "Best", "On the front", asked.heading]
     rows = []
     for effect in asked.levels:
         cells = [escape(effect.level), f"{effect.tried:,}", f"{effect.students:,}", percent(effect.best)]
@@ -192,7 +192,7 @@ def time_table(contents: Contents) -> str:
         for row in contents.ledger.get("teachers", ())
     ]
     rows += [[escape(words.get(name, name)), duration(seconds), ""] for name, seconds in spent.items() if seconds > 0]
-    told = f'<p class="note">{escape(effort(contents.effort))}</p>' if contents.effort else ""
+    told = f'<p class="note">{escape(effort(contents.effort, spent["segment"]))}</p>' if contents.effort else ""
     return (table(["What", "Time of one worker", "Students that use it"], rows, name="Time") if rows else "") + told
 
 

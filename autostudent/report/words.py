@@ -61,12 +61,17 @@ def cost(name: str, number: float | None) -> str:
 def times(larger: float, smaller: float) -> str:
     """The ratio as "14×"; two digits below ten."""
     ratio = larger / smaller
+    if ratio < 0.095:
+        return f"{ratio:.1g}×"
     return f"{ratio:.0f}×" if ratio >= 9.95 else f"{ratio:.1f}×"
 
 
 def empty_front(trials: Iterable[Trial], objectives: Iterable[Objective]) -> str:
     """Why no student is on the front."""
-    finished = sum(trial.state is TrialState.COMPLETE for trial in trials)
+    states = [trial.state for trial in trials]
+    finished = states.count(TrialState.COMPLETE)
+    if not finished and states and all(state.finished for state in states):
+        return f"No student was trained to the end; {states.count(TrialState.FAIL):,} of {len(states):,} failed."
     if not finished:
         return "No student has finished its training yet."
     asked = []
@@ -104,14 +109,18 @@ def duration(seconds: float) -> str:
     return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
 
 
-def effort(seconds: Mapping[str, float]) -> str:
-    """What `StudyDriver.effort` stored, in one sentence; empty when nothing was stored."""
+def effort(seconds: Mapping[str, float], segments: float = 0.0) -> str:
+    """What `StudyDriver.effort` stored, in one sentence; empty when nothing was stored.
+
+    ``segments``: seconds of all segments in the store. Those of a run that was cut off are in no effort.
+    """
     if not seconds.get("workers"):
         return ""
-    training, segments = (percent(seconds[name] / seconds["workers"], 0) for name in ("training", "segments"))
+    begin = "Searching took" if segments <= 1.01 * seconds["segments"] + 1 else "Runs that were not cut off took"
+    training, busy = (percent(seconds[name] / seconds["workers"], 0) for name in ("training", "segments"))
     driver = percent(seconds["driver"] / seconds["wall"], 0)
     return (
-        f"Searching took {duration(seconds['wall'])}; workers were busy {segments} of it and training {training}, "
+        f"{begin} {duration(seconds['wall'])}; workers were busy {busy} of it and training {training}, "
         f"the driver used {driver} of one processor."
     )
 

@@ -10,6 +10,7 @@ from autostudent.errors import ConfigError
 
 Row = Mapping[str, Any]
 
+ROUNDING = 1e-9  # 56.6 / 100 is no fraction of pictures
 RULES = ("accuracy", "knee", "smallest_within_1se")
 COSTS = {"params": "parameters", "macs": "multiply-adds", "memory_bytes": "bytes of memory", "latency_ms": "ms"}
 
@@ -117,7 +118,7 @@ def _broken(row: Row, limits: Mapping[str, float | None], quality: str) -> dict[
         if limit is None:
             continue
         over = limit - row[name] if name == quality else row[name] - limit
-        if over > 0:
+        if over > ROUNDING * abs(limit):
             out[name] = over / abs(limit) if limit else math.inf
     return out
 
@@ -160,7 +161,7 @@ def _standard_error(row: Row, quality: str, images: int | None) -> float:
 
 
 def _smallest(rows: Sequence[Row], top: Row, within: float, quality: str, among: str) -> tuple[dict[str, Any], str]:
-    close = [row for row in rows if row[quality] >= top[quality] - within]
+    close = [row for row in rows if row[quality] >= top[quality] - within - ROUNDING]
     chosen = min(close, key=lambda row: (*_sizes(row)[:-1], -row[quality], row["trial"]))
     if chosen is top:
         return dict(chosen), f"the best {quality} {among}; none smaller is within {within:.4f} of it"
@@ -171,10 +172,10 @@ def _smallest(rows: Sequence[Row], top: Row, within: float, quality: str, among:
 
 
 def _knee(rows: Sequence[Row], quality: str, among: str) -> tuple[dict[str, Any], str]:
-    small, top = min(rows, key=_sizes), max(rows, key=lambda row: row[quality])
+    small, top = min(rows, key=_sizes), max(rows, key=lambda row: (row[quality], *(-size for size in _sizes(row))))
     width, height = math.log(top["params"] / small["params"]), top[quality] - small[quality]
     if width <= 0 or height <= 0:
-        return dict(top), f"the best {quality} {among}: there is no trade-off among them"
+        return dict(top), f"the best {quality} {among}: none with fewer parameters is worse, so no knee"
 
     def above(row: Row) -> float:
         """Height over the line, in units where it goes from (0, 0) to (1, 1)."""
@@ -183,4 +184,8 @@ def _knee(rows: Sequence[Row], quality: str, among: str) -> tuple[dict[str, Any]
     chosen = max(rows, key=lambda row: (above(row), -row["trial"]))
     if above(chosen) <= 1e-9:
         return dict(top), f"the best {quality} {among}: none lies above the line from the smallest to it, so no knee"
-    return dict(chosen), f"the knee {among}: a larger one gains little {quality}, a smaller one loses much"
+    return dict(chosen), (
+        f"the knee {among}: its {quality} lies highest above the line from the smallest (student {small['trial']}, "
+        f"{small[quality] - chosen[quality]:+.4f}) to the best (student {top['trial']}, "
+        f"{top[quality] - chosen[quality]:+.4f})"
+    )

@@ -13,10 +13,10 @@ from autostudent.data.datasets import Dataset
 from autostudent.distill.methods.ces_kd import CESKD
 from autostudent.distill.recipe import Recipe, layers
 from autostudent.distill.types import NetworkInfo, Spec, TopOf
-from autostudent.errors import ConfigError
+from autostudent.errors import ConfigError, unknown_name
 from autostudent.settings import LadderSettings, Roster
-from autostudent.teach.derived import Facts
-from autostudent.teach.ensemble import EnsembleWeights
+from autostudent.teach.derived import FACTS, Facts
+from autostudent.teach.ensemble import WEIGHTS, EnsembleWeights
 from autostudent.teach.ladder import ladder as assistants_below
 from autostudent.teach.teacher import Teacher
 from autostudent.teach.teachers import check_spec, resolve
@@ -99,11 +99,14 @@ def make_facts(roster: Roster, teachers: Mapping[str, Teacher], dataset: Dataset
 def require_data(recipes: Iterable[Recipe], dataset: Dataset, epochs: int) -> None:
     """Raises `ConfigError` when the data, or a training of ``epochs``, does not have what a recipe needs.
 
-    That is a meta split, to learn from or to be weighed on, pictures that are not mixed with others, or an epoch for
-    every generation.
+    That is a meta split, to learn from or to be weighed on, pictures that are not mixed with others, an epoch for
+    every generation, or a fact that nobody derives.
     """
     for recipe in recipes:
         needs = recipe.method.needs
+        for fact in needs.derived:
+            if fact not in (*FACTS, *WEIGHTS):
+                raise unknown_name(f"method {recipe.name}: needs.derived", fact, (*FACTS, *WEIGHTS))
         if needs.meta_split and len(dataset.meta) == 0:
             raise ConfigError("data.meta", 0, f"a share above 0: {recipe.name} needs a meta split")
         if needs.one_label and dataset.augment.mixup:

@@ -25,6 +25,7 @@ from autostudent.teach.teacher import Teacher
 
 CODE = 1  # a change of what the facts mean must change this number: it is part of the key
 FILE = "facts.safetensors"
+FACTS = ("cross_entropy", "difficulty", "ladder_agreement")
 
 
 @dataclass(frozen=True)
@@ -66,8 +67,5 @@ def facts_of(logits: Sequence[Tensor], labels: Tensor) -> dict[str, Tensor]:
     rank[loss.argsort(stable=True)] = torch.arange(len(loss), dtype=loss.dtype)
     right = torch.stack([answer.argmax(1) == labels for answer in logits])
     numbers = torch.arange(len(logits))[:, None]
-    return {
-        "cross_entropy": loss.float(),
-        "difficulty": (rank / max(len(loss) - 1, 1)).float(),
-        "ladder_agreement": torch.where(right, numbers, 0).amax(0),
-    }
+    found = loss.float(), (rank / max(len(loss) - 1, 1)).float(), torch.where(right, numbers, 0).amax(0)
+    return dict(zip(FACTS, found, strict=True))

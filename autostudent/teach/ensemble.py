@@ -25,6 +25,7 @@ from autostudent.teach.teacher import Teacher
 CODE = 1  # a change of what the weights mean must change this number: it is part of the key
 FILE = "weights.safetensors"
 MIXES, SCORES = ("probabilities", "logits"), ("accuracy", "nll")
+WEIGHTS = {f"ensemble_{mix}_{score}": (mix, score) for mix in MIXES for score in SCORES}
 POPULATION = 15  # members for each assistant
 GENERATIONS = 1000
 TOLERANCE = 1e-7
@@ -52,7 +53,7 @@ class EnsembleWeights:
         except AssetError:  # missing or altered: searched anew
             held = self.dataset.held_out
             logits = torch.stack([predict(assistant.module, held.x, assistant.device) for assistant in assistants])
-            found = {f"ensemble_{mix}_{score}": weigh(logits, held.y, mix, score) for mix in MIXES for score in SCORES}
+            found = {name: weigh(logits, held.y, mix, score) for name, (mix, score) in WEIGHTS.items()}
             self.entry.commit({FILE: save_tensors(found)}, {"assistants": list(self.assistants)})
         return self.load()
 

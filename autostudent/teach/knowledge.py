@@ -23,6 +23,7 @@ from autostudent.data.views import ViewBank
 from autostudent.distill.job import Source
 from autostudent.distill.types import Batch, Output
 from autostudent.errors import AssetError
+from autostudent.measure.latency import sharing
 from autostudent.measure.predict import predict
 from autostudent.records import digest
 from autostudent.teach.forms import Form
@@ -149,7 +150,8 @@ def key_of(teacher_key: str, bank: ViewBank, form: Form) -> str:
 def write_views(teacher: Teacher, bank: ViewBank, form: Form, folder: str, numbers: list[int]) -> None:
     """Computes and stores some views; runs wherever `Map` puts it."""
     for number in numbers:
-        said = predict(teacher.module, bank.view(number, teacher.device), teacher.device)
+        with sharing(teacher.device):
+            said = predict(teacher.module, bank.view(number, teacher.device), teacher.device)
         write_view(Path(folder), number, form.pack(said))
 
 

@@ -19,6 +19,7 @@ from autostudent.distill.job import Job, Source
 from autostudent.distill.method import Method
 from autostudent.distill.optim import Optim
 from autostudent.errors import AutostudentError
+from autostudent.measure.latency import by_turns
 from autostudent.space.architecture import Architecture
 
 KEPT_EVERY_S = 30.0  # a killed training of a teacher loses this much
@@ -93,6 +94,7 @@ def train(
 
     def on_epoch(epoch: int) -> None:
         nonlocal kept
+        pause()
         if epoch in stops:
             stops[epoch](copy.deepcopy(fit.student).eval(), spent())
         if time.perf_counter() - kept > KEPT_EVERY_S:
@@ -101,7 +103,8 @@ def train(
             kept = time.perf_counter()
             say(f"epoch {epoch} of {optim.epochs}")
 
-    fit.run(max(stops, default=optim.epochs), on_epoch)
+    with by_turns(device) as pause:
+        fit.run(max(stops, default=optim.epochs), on_epoch)
     return fit.student.eval(), spent()
 
 

@@ -8,7 +8,9 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from autostudent.assets import checksum
@@ -29,6 +31,7 @@ if TYPE_CHECKING:
     from autostudent.study import Preparation, Study
 
 SHORTLIST = 3  # students of one study that may ever be measured on the test split
+PIXELS = 5 * 10**7  # numbers in the training pictures of logistic regression, 4 bytes each
 VERIFIED = "verified"  # name under which the store keeps their numbers
 
 
@@ -74,13 +77,17 @@ def verify(
         family: also train so many fresh graphs from each student's generator, once each.
 
     Raises:
-        ConfigError: for trials that are not on the front, or when more than `SHORTLIST` students of the study would
-            have been measured on the test split, in this call and all before it.
+        ConfigError: for numbers that cannot be, trials that are not on the front, or when more than `SHORTLIST`
+            students of the study would have been measured on the test split, in this call and all before it.
     """
     if not 1 <= shortlist <= SHORTLIST:
         raise ConfigError("shortlist", shortlist, f"1 to {SHORTLIST} students")
     if family < 0 or family == 1:
         raise ConfigError("family", family, "0, or at least 2 fresh graphs: one has no spread")
+    if isinstance(seeds, bool) or not isinstance(seeds, int) or seeds < 1:
+        raise ConfigError("seeds", seeds, "a whole number from 1")
+    if trials is not None and len(trials) == 0:
+        raise ConfigError("trials", list(trials), "numbers of trials, or None for a choice by this program")
     request = Request(None if trials is None else tuple(trials), shortlist, seeds, compare, family)
     Store.read(study.settings.store, study.settings.study).close()  # nothing is made where there is nothing
     with study.open_store() as store:
@@ -195,13 +202,27 @@ def teacher_row(study: Study, prepared: Preparation) -> tuple[dict[str, Any], Te
     return row, logits.argmax(1) == test.y
 
 
+def pixels(x: Tensor, size: tuple[int, int]) -> np.ndarray:
+    """Stored pictures ``(n, C, H, W)`` uint8 as rows in [0, 1], averaged to (height, width) where that is smaller."""
+    if size == x.shape[2:]:
+        return x.flatten(1).numpy() / np.float32(255)
+    parts = [F.adaptive_avg_pool2d(some.float(), size).flatten(1) for some in x.split(1024)]
+    return torch.cat(parts).numpy() / np.float32(255)
+
+
 def logistic_row(study: Study) -> dict[str, Any]:
-    """Logistic regression on raw pixels, the floor that any network should clear."""
+    """Logistic regression on raw pixels, the floor that any network should clear.
+
+    Pictures are averaged to a size at which those of the training split have `PIXELS` numbers in all.
+    """
     from sklearn.linear_model import LogisticRegression
 
     train, test = study.dataset.train, study.dataset.test
+    height, width = train.x.shape[2:]
+    share = min(1.0, (PIXELS / train.x.numel()) ** 0.5)
+    size = (max(1, int(height * share)), max(1, int(width * share)))
     model = LogisticRegression(max_iter=300)
-    model.fit(train.x.flatten(1).numpy() / 255.0, train.y.numpy())
-    accuracy = float(model.score(test.x.flatten(1).numpy() / 255.0, test.y.numpy()))
+    model.fit(pixels(train.x, size), train.y.numpy())
+    accuracy = float(model.score(pixels(test.x, size), test.y.numpy()))
     params = int(model.coef_.size + model.intercept_.size)
     return {"name": "logistic regression", "kind": "baseline", "params": params, "seeds": 1, "accuracy": accuracy}

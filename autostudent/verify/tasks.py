@@ -22,6 +22,7 @@ from autostudent.assets import Assets, write_atomic
 from autostudent.distill.compiled import Make, as_it_is, compiled
 from autostudent.distill.fit import Diverged, Fit
 from autostudent.distill.job import Job, derive_seed
+from autostudent.distill.methods import version_of
 from autostudent.measure.intervals import pack
 from autostudent.measure.latency import sharing
 from autostudent.measure.predict import predict
@@ -54,7 +55,8 @@ class VerifyTask:
     def key(self) -> str:
         """The address of the outcome."""
         about = {name: value for name, value in dataclasses.asdict(self).items() if name != "name"}
-        return digest({"code": CODE, **about})
+        outside = version_of(str(self.config.get("kd.loss", "none")))
+        return digest({"code": CODE, **about, **({"plugin": outside} if outside else {})})
 
 
 def bank_seed(seed: int) -> int:
@@ -138,7 +140,8 @@ class Bench:
         job = worker.job(student, costs_of(task.graph)["params"], Candidate(task.config, 0), task.replicate)
         if task.epochs != setup.epochs:
             assert not job.sources, "what teachers say is known for the views of the students' bank alone"
-            job = dataclasses.replace(job, bank=bank_of(dataset, task.epochs, setup.seed))
+            views = setup.training.views or task.epochs
+            job = dataclasses.replace(job, bank=bank_of(dataset, views, setup.seed))
         return dataclasses.replace(
             job,
             optim=dataclasses.replace(job.optim, epochs=task.epochs),

@@ -254,7 +254,10 @@ def test_unreadable_files_are_refused(tmp_path):
         ({"name": "digits", "limit": 5000}, "data.limit"),
         ({"name": "digits", "meta": "ten"}, "data.meta"),
         ({"name": "digits", "augment": {"crop": 2}}, "crop_pad"),
-        ({"name": "digits", "augment": {"crop_pad": 8}}, "data.augment.crop_pad: got 8; expected less than .* 8 pixels"),
+        (
+            {"name": "digits", "augment": {"crop_pad": 8}},
+            "data.augment.crop_pad: got 8; .*, 8 pixels",
+        ),
         ({"name": "digits", "augment": {"mixup": -1}}, r"augment.mixup: got -1; expected a number from 0"),
         ({"torchvision": "CIFAR11", "root": "x"}, "did you mean 'CIFAR10"),
         ({"torchvision": "CIFAR10"}, "data.root"),

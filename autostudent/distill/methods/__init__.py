@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from importlib.metadata import entry_points
+from importlib.metadata import EntryPoint, entry_points
+from inspect import isabstract
 
 from autostudent.distill.method import Method
 from autostudent.distill.methods.amal import AMAL
@@ -53,25 +54,54 @@ METHODS: dict[str, type[Method]] = {
 }
 
 
+_names = {cls: name for name, cls in METHODS.items()}  # of all classes that were found here
+
+
+def plugins() -> dict[str, list[EntryPoint]]:
+    """Entry points of outside methods by id, one expected for each; a shipped id is not among them: it is taken."""
+    found: dict[str, list[EntryPoint]] = {}
+    for point in entry_points(group=GROUP):
+        if point.name not in METHODS:
+            found.setdefault(point.name, []).append(point)
+    return found
+
+
 def find_method(key: str, name: str) -> type[Method]:
     """The class of a method by id, shipped or installed by a plug-in.
 
     Raises:
-        ConfigError: for an unknown id, or a plug-in that is not a `Method`; ``key`` says where the id was written.
+        ConfigError: for an unknown id, one that two plug-ins have, or a plug-in that cannot be imported or is not a
+            `Method` of its own that can be made; ``key`` says where the id was written.
     """
     if name in METHODS:
         return METHODS[name]
-    plugged = {point.name: point for point in entry_points(group=GROUP)}
-    if name not in plugged:
-        raise unknown_name(key, name, {*METHODS, *plugged})
-    found = plugged[name].load()
-    if not (isinstance(found, type) and issubclass(found, Method)):
-        raise ConfigError(key, plugged[name].value, f"a subclass of Method behind the entry point {name!r}")
+    outside = plugins()
+    if name not in outside:
+        raise unknown_name(key, name, {*METHODS, *outside})
+    if len(outside[name]) > 1:
+        values = ", ".join(sorted(point.value for point in outside[name]))
+        raise ConfigError(key, name, f"one installed entry point of this name; there are {values}")
+    [point] = outside[name]
+    try:
+        found = point.load()
+    except Exception as error:  # whatever a module raises that is imported
+        why = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise ConfigError(key, name, f"a method that can be imported; {point.value} cannot: {why}") from None
+    if not (isinstance(found, type) and issubclass(found, Method)) or isabstract(found):
+        raise ConfigError(key, point.value, f"a subclass of Method with a loss behind the entry point {name!r}")
+    if _names.setdefault(found, name) != name:
+        raise ConfigError(key, point.value, f"a class of its own behind {name!r}; this one is {_names[found]!r}")
     return found
 
 
 def method_id(method: Method) -> str:
-    """The id of a method's class; outside methods without one go by their class name."""
-    ids = {cls: name for name, cls in METHODS.items()}
-    ids |= {} if type(method) in ids else {p.load(): p.name for p in entry_points(group=GROUP)}
-    return ids.get(type(method), type(method).__name__)
+    """The id by which a method's class was found; one that never was goes by its class name."""
+    return _names.get(type(method), type(method).__name__)
+
+
+def version_of(name: str) -> str:
+    """What tells one release of an outside method from another: its class and distribution; "" for a shipped one."""
+    return " ".join(
+        f"{point.value} {point.dist.name} {point.dist.version}" if point.dist else point.value
+        for point in plugins().get(name, [])
+    )
