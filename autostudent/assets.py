@@ -11,11 +11,13 @@ Every write goes to a temporary name in the same folder, is flushed to disk and 
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import json
 import os
 import secrets
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlparse
@@ -35,17 +37,24 @@ def file_checksum(path: Path) -> str:
 
 
 def write_atomic(path: Path, data: bytes) -> None:
-    """Writes ``data`` so that ``path`` holds either all of it or what it held before."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    """Writes ``data`` so that ``path`` holds either all of it or what it held before.
+
+    Raises:
+        OSError: naming ``path``, where it cannot be written.
+    """
     temporary = path.with_name(f".part-{secrets.token_hex(8)}")
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         with temporary.open("xb") as file:  # unlike what `tempfile` makes, as readable as any new file
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
+    except BaseException as error:
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
+        if isinstance(error, OSError) and error.filename is None:  # a full disk
+            raise OSError(error.errno, error.strerror, str(path)) from None
         raise
     sync_folder(path.parent)
 
@@ -86,7 +95,7 @@ class Assets:
     def put(self, data: bytes, suffix: str = "") -> str:
         """Stores a blob; returns its address (40 digits of its SHA-256, then ``suffix`` such as ``.json``)."""
         address = checksum(data)[:40] + suffix
-        if not self.has(address):
+        if not self.has(address) or self.path(address).read_bytes() != data:  # a damaged one is healed
             write_atomic(self.path(address), data)
         return address
 
@@ -99,7 +108,7 @@ class Assets:
                 f"asset {address} is not in {self.root}; was the artifacts folder moved or cleaned?"
             ) from None
         if not address.startswith(checksum(data)[:40]):
-            raise AssetError(f"asset {address} in {self.root} was altered or truncated; delete it and run again")
+            raise AssetError(f"asset {address} in {self.root} was altered or truncated")
         return data
 
     def remove(self, address: str) -> None:
@@ -121,6 +130,29 @@ class Entry:
     def complete(self) -> bool:
         """Whether the manifest was written, which is done last."""
         return (self.folder / "manifest.json").is_file()
+
+    @contextmanager
+    def making(self, wait: Callable[[], object]) -> Iterator[None]:
+        """Held by the one process of this machine that makes the entry; who comes later calls ``wait``, and waits.
+
+        Ask for `complete` again inside: the other one may have made it.
+        """
+        self.folder.mkdir(parents=True, exist_ok=True)
+        lock = self.folder / ".lock"
+        handle = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+        try:
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                wait()
+                fcntl.flock(handle, fcntl.LOCK_EX)
+            except OSError:  # a file system without locks
+                pass
+            yield
+            if self.complete:
+                lock.unlink(missing_ok=True)
+        finally:
+            os.close(handle)
 
     def manifest(self) -> dict[str, Any]:
         """What `commit` stored, with the checksums under ``files``."""

@@ -40,6 +40,14 @@ class Event:
     seconds: float = 0.0
 
 
+BY_SETTING = {
+    Cause.TIMEOUT: "run.timeout",
+    Cause.OUT_OF_MEMORY: "run.gpus_per_trial, training.batch_size and the sizes of the space",
+    Cause.WORKER_LOST: "what ends processes on that machine",
+}
+"""What to look at where nobody came through."""
+
+
 def silent(event: Event) -> None:
     """Shows nothing."""
 
@@ -160,6 +168,9 @@ class StudyDriver:
             self._waiting.append(trial)
             self.progress(self._event("requeued", f"student {segment.trial}: {failure.message}; trying again"))
             return
+        if failure.cause is Cause.SURROUNDINGS:
+            told = f"student {segment.trial} cannot be trained: {failure.message}; mend that, and run the same command"
+            raise StudyStopped(f"{told} (nothing is lost)", failure.traceback)
         self._failed(segment, self.store.fail(segment.trial, failure, result), failure)
 
     def _failed(self, segment: Segment, trial: Trial, failure: Failure) -> None:
@@ -168,13 +179,16 @@ class StudyDriver:
         self._count_bug(failure)
 
     def _count_bug(self, failure: Failure) -> None:
-        if failure.cause is not Cause.BUG:
+        """Stops a study in which the same goes wrong again and again: a bug, or whatever let nobody come through."""
+        hopeless = failure.cause in BY_SETTING and not any(trial.results for trial in self.store.trials())
+        if failure.cause is not Cause.BUG and not hopeless:
             return
         if self._bugs and wording(self._bugs[-1]) != wording(failure):
             self._bugs.clear()
         self._bugs.append(failure)
         if len(self._bugs) == EQUAL_BUGS:
-            raise StudyStopped(f"{EQUAL_BUGS} trials in a row failed with: {failure.message}", failure.traceback)
+            hint = f"; see {BY_SETTING[failure.cause]}" if hopeless else ""
+            raise StudyStopped(f"{EQUAL_BUGS} trials in a row failed with: {failure.message}{hint}", failure.traceback)
 
     def _clean(self, segment: Segment, trial: Trial) -> None:
         """Removes what nobody will read again: the checkpoint before, and weights that left the front."""
@@ -233,8 +247,8 @@ class StudyDriver:
 
 
 def wording(failure: Failure) -> str:
-    """A failure's message without its numbers, so that the same bug in another trial reads the same."""
-    return re.sub(r"\d+", "#", failure.message)
+    """A failure's message without its numbers and addresses, so that the same bug in another trial reads the same."""
+    return re.sub(r"[0-9a-f]{8,}|\d+", "#", failure.message)
 
 
 def require_same_teachers(store: Store, keys: Mapping[str, str]) -> None:

@@ -123,7 +123,10 @@ class TrialState(StrEnum):
 
 
 class Cause(StrEnum):
-    """Why a segment failed; each cause has its own policy in `autostudent.study`."""
+    """Why a segment failed; each cause has its own policy in `autostudent.driver`.
+
+    SURROUNDINGS: a full disk, a file of the study that is gone: no fault of the student, which is never failed for it.
+    """
 
     OVER_BUDGET = "over_budget"
     OUT_OF_MEMORY = "out_of_memory"
@@ -131,6 +134,7 @@ class Cause(StrEnum):
     TIMEOUT = "timeout"
     WORKER_LOST = "worker_lost"
     BUG = "bug"
+    SURROUNDINGS = "surroundings"
 
 
 @dataclass(frozen=True)

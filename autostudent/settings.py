@@ -240,15 +240,22 @@ def rests_on(teachers: Iterable[str], shared: Mapping[str, Mapping[str, Any]]) -
 
 
 def without_places(value: Any) -> Any:
-    """``value`` with every entry of `LOCATIONS` cut to the last component of its path."""
+    """``value`` with every entry of `LOCATIONS` cut to the last component of its path, or of its URL."""
     if isinstance(value, Mapping):
         return {
-            str(key): PurePath(entry).name if key in LOCATIONS and isinstance(entry, str) else without_places(entry)
+            str(key): last_part(entry) if key in LOCATIONS and isinstance(entry, str) else without_places(entry)
             for key, entry in value.items()
         }
     if isinstance(value, list | tuple):
         return [without_places(entry) for entry in value]
     return value
+
+
+def last_part(place: str) -> str:
+    """The last component of a path; of a URL neither user nor password nor query."""
+    if "://" in place:
+        return PurePath(place.partition("?")[0]).name.rpartition("@")[2]
+    return PurePath(place).name
 
 
 def store_file(url: str) -> Path | None:

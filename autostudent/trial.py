@@ -6,6 +6,7 @@ segment; whatever goes wrong comes back as a `Result` with a typed failure.
 
 from __future__ import annotations
 
+import errno
 import json
 import logging
 import time
@@ -28,7 +29,7 @@ from autostudent.distill.fit import Diverged, Fit
 from autostudent.distill.job import Job, Source, derive_seed
 from autostudent.distill.optim import Optim
 from autostudent.distill.recipe import Recipe, read_recipe
-from autostudent.errors import DataError, InvalidDraw, is_out_of_memory
+from autostudent.errors import AssetError, DataError, InvalidDraw, is_out_of_memory
 from autostudent.measure.latency import latency_of, sharing
 from autostudent.measure.predict import predict
 from autostudent.measure.quality import quality
@@ -45,6 +46,8 @@ from autostudent.teach.maps import Maps
 from autostudent.teach.teacher import Teacher
 
 log = logging.getLogger(__name__)
+
+SURROUNDINGS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.ESTALE, errno.EACCES, errno.EPERM)
 
 
 @dataclass(frozen=True)
@@ -249,11 +252,22 @@ class TrialWorker:
         found = latency_of(architecture, self.assets, self.device)
         return {LATENCY: found.median_ms, "latency_spread_ms": found.spread_ms, "latency_load": found.load}
 
+    def _begun(self, job: Job, segment: Segment) -> Fit:
+        """The training as the segment before left it; without its checkpoint anew, which gives the same."""
+        if segment.checkpoint is None:
+            return Fit(job)
+        try:
+            checkpoint = self.assets.get(segment.checkpoint)
+        except AssetError as error:
+            log.warning("student %d is trained from its first epoch again: %s", segment.trial, error)
+            return Fit(job)
+        return Fit.restore(job, checkpoint)
+
     def _run(self, segment: Segment, architecture: Architecture, started: float) -> Result:
         mean, std = self.dataset.mean, self.dataset.std
         student: Callable[[int], nn.Module] = lambda seed: build(architecture, seed, mean, std)  # noqa: E731
         job = self.job(student, costs(architecture).params, segment.candidate, segment.replicate)
-        fit = Fit.restore(job, self.assets.get(segment.checkpoint)) if segment.checkpoint else Fit(job)
+        fit = self._begun(job, segment)
         before = dict(fit.seconds)  # the ledger of earlier segments came with the checkpoint
         fit.run(segment.until_epoch)
         last = segment.until_epoch >= self.setup.epochs
@@ -287,4 +301,6 @@ def cause_of(error: Exception) -> Cause:
     """The type of a failure."""
     if isinstance(error, Diverged):
         return Cause.DIVERGED
+    if isinstance(error, AssetError) or (isinstance(error, OSError) and error.errno in SURROUNDINGS):
+        return Cause.SURROUNDINGS
     return Cause.OUT_OF_MEMORY if is_out_of_memory(error) else Cause.BUG

@@ -42,7 +42,7 @@ from autostudent.bundle.manifest import (
     student_of,
 )
 from autostudent.bundle.student import rebuild
-from autostudent.errors import ConfigError, DataError, unknown_name
+from autostudent.errors import AssetError, ConfigError, DataError, unknown_name
 from autostudent.settings import store_file
 from autostudent.space.graph import Architecture
 from autostudent.store.rows import Row, row_of
@@ -154,10 +154,13 @@ def require_free(folder: Path, study: str, trial: int) -> None:
 
 
 def row_with_weights(store: Store, trial: int, study: Study) -> Row:
-    """The student's row. Raises `ConfigError` naming the students of the front."""
+    """The student's row. Raises `ConfigError` naming the students of the front, `AssetError` for lost weights."""
     front = {row["trial"]: row for row in store.front()}
     row = front[trial] if trial in front else row_of(store.trial(trial), store.about(trial))
     weights = row["assets"].get("weights")
+    if weights is not None and trial in front and not study.assets.has(weights):
+        again = f"autostudent distill --student STUDY.yaml#{trial} --out FOLDER trains it again"
+        raise AssetError(f"the weights of student {trial} ({weights}) are not in {study.assets.root} any more; {again}")
     if weights is None or not study.assets.has(weights):
         named = ", ".join(map(str, front)) or "none yet"
         raise ConfigError("TRIAL", trial, f"a student whose weights were kept; those of the front: {named}")

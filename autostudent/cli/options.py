@@ -33,8 +33,11 @@ def overrides(name: str | None, assignments: Sequence[str] | None) -> list[str]:
 
 
 def as_given(store: str | None, assignments: Sequence[str] | None) -> list[str]:
-    """The options that name a study beside its file, to be typed again."""
-    return [*(part for entry in assignments or () for part in ("--set", entry)), *(["--store", store] if store else [])]
+    """The options that name a study beside its file, to be typed again; passwords are hidden."""
+    from autostudent.store.backend import shown
+
+    given = [part for entry in assignments or () for part in ("--set", entry)] + (["--store", store] if store else [])
+    return [shown(part) if "://" in part else part for part in given]
 
 
 def open_store(study: Path | None, store: str | None, name: str | None, assignments: list[str] | None) -> Store:

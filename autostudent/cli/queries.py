@@ -196,18 +196,19 @@ def events(
         target = target or inside.get(form, f"{place}/events")
         if form == "optuna":
             from autostudent.store.artifacts import publish
+            from autostudent.store.backend import shown
 
             files = publish(opened, url, Assets(artifacts), target)
-            show = f"optuna-dashboard {url} --artifact-dir {target}"
+            show = f"optuna-dashboard {shown(url)} --artifact-dir {target}"
             out.print(f"Wrote {files} files; look at them: {escape(show)}", soft_wrap=True)
             return
         runs = WRITERS[form](opened, target)
-    shown = {
+    look = {
         "tensorboard": f"look at them: tensorboard --logdir {target}",
         "mlflow": f"look at them: mlflow ui --backend-store-uri {target}",
         "wandb": f"send them, if you want: wandb sync {target}/wandb/offline-run-*",
     }
-    out.print(f"Wrote {runs} runs; {escape(shown[form])}", soft_wrap=True)
+    out.print(f"Wrote {runs} runs; {escape(look[form])}", soft_wrap=True)
 
 
 def located(study: Path, store: str | None, assignments: Sequence[str]) -> tuple[str, str, str]:

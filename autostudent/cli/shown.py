@@ -16,7 +16,7 @@ from autostudent.records import Objective
 from autostudent.report.words import AXES, EXACT, axes_of, cost, percent, taught_by, times
 
 WIDE = 120  # columns of a table that goes to a file or a pipe
-WORDY = 90  # columns that the table of the front needs for words and factors, 16 more for each axis beyond the costs
+WORDY = 80  # columns that the table of the front needs for words and factors, 16 more for each axis beyond the costs
 ROOMY = 110  # columns that the table of proof needs for words beside each other
 out = Console(highlight=False, width=None if sys.stdout.isatty() else WIDE)
 errors = Console(stderr=True, highlight=False)
@@ -50,7 +50,10 @@ def front_table(
         column.no_wrap = True
     for title in ("method", "taught by") if wordy else ():
         grid.add_column(title, overflow="fold")
-    lines = [(name, row, "teacher", "", None) for name, row in references.items() if row is teacher]
+    lines: list[tuple[str, Row, str, str, Row | None]] = []
+    if teacher is not None:
+        name = next(name for name, row in references.items() if row is teacher)
+        lines.append((name, teacher, "teacher", "", None))
     for row in sorted(front, key=lambda row: -row["accuracy"]):
         lines.append((str(row["trial"]), row, str(row.get("method", "")), taught_by(row), teacher if wordy else None))
     for name, row, method, taught, whole in lines:

@@ -6,12 +6,14 @@ import logging
 import math
 import os
 import secrets
+import signal
 import socket
+import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 import ray
 
@@ -39,6 +41,7 @@ class RaySession:
         self.depth = 0
         self._opened = False
         self._before: dict[str, str | None] = {}
+        self._after: Any = None  # what is done at SIGTERM when the session is over
 
     @property
     def local(self) -> bool:
@@ -47,8 +50,13 @@ class RaySession:
 
     def __enter__(self) -> Self:
         if self.depth == 0 and not ray.is_initialized():
+            own = signal.getsignal(signal.SIGTERM)
             self._open()
             self._opened = True
+            if threading.current_thread() is threading.main_thread():
+                # Ray aborts a process at SIGTERM; this ends it in order, as SIGINT does.
+                signal.signal(signal.SIGTERM, own if callable(own) else leave)
+                self._after = own if own is not None else signal.SIG_DFL
         self.depth += 1
         return self
 
@@ -57,6 +65,8 @@ class RaySession:
         if self.depth == 0 and self._opened:
             ray.shutdown()
             self._opened = False
+            if self._after is not None and threading.current_thread() is threading.main_thread():
+                signal.signal(signal.SIGTERM, self._after)
             forget_token(self._before)
 
     def _open(self) -> None:
@@ -90,6 +100,11 @@ class RaySession:
         except (ConnectionError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
             hint = "; is the token that of the cluster?" if find_token() else ""
             raise AutostudentError(f"run.address: cannot join the Ray cluster at {address!r} ({error}){hint}") from None
+
+
+def leave(number: int, frame: object) -> None:
+    """Ends the process at a signal, closing what is open."""
+    raise SystemExit(128 + number)
 
 
 @cache

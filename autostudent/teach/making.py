@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -55,18 +56,29 @@ def trained(
     origin = network_origin(architecture, dataset.mean, dataset.std)
     key = digest(asked(architecture, dataset, optim, method, parents, seed, held_out))
     entry = assets.entry("teachers", key)
-    if not entry.complete:
-        say(f"training {name}: {int(costs(architecture).params):,} parameters, {optim.epochs} epochs")
-        progress = entry.folder / ".training"
-        sources = tuple(live(parent) for parent in parents)
-        device = torch.device(device)
-        module, seconds = train(
-            architecture, dataset, method, sources, optim, seed, device, progress, say, held_out=held_out
-        )
-        about = {"optim": dataclasses.asdict(optim), "parents": [parent.key for parent in parents], "seed": seed}
-        keep(entry, name, module, origin, exact(architecture), seconds, dataset, device, about)
-        progress.unlink(missing_ok=True)
+    with once([entry], name, say) as missing:
+        if missing:
+            say(f"training {name}: {int(costs(architecture).params):,} parameters, {optim.epochs} epochs")
+            progress = entry.folder / ".training"
+            sources = tuple(live(parent) for parent in parents)
+            device = torch.device(device)
+            module, seconds = train(
+                architecture, dataset, method, sources, optim, seed, device, progress, say, held_out=held_out
+            )
+            about = {"optim": dataclasses.asdict(optim), "parents": [parent.key for parent in parents], "seed": seed}
+            keep(entry, name, module, origin, exact(architecture), seconds, dataset, device, about)
+            progress.unlink(missing_ok=True)
     return Teacher.load(name, key, assets, device)
+
+
+@contextmanager
+def once(entries: Sequence[Entry], name: str, say: Say) -> Iterator[bool]:
+    """Whether something of the entries is to be made; meanwhile nobody else on this machine makes it, who waits."""
+    if all(entry.complete for entry in entries):
+        yield False
+        return
+    with entries[-1].making(lambda: say(f"{name} is being trained by another process; waiting for it")):
+        yield not all(entry.complete for entry in entries)
 
 
 def trained_until(
@@ -91,19 +103,20 @@ def trained_until(
     plain = asked(architecture, dataset, optim, method, (), seed, held_out)
     keys = {epoch: digest({**plain, "until": epoch}) for epoch in names}
     entries = {epoch: assets.entry("teachers", key) for epoch, key in keys.items()}
-    missing = [epoch for epoch, entry in entries.items() if not entry.complete]
-    if missing:
-        say(f"training {names[missing[-1]]}: {int(costs(architecture).params):,} parameters, {max(missing)} epochs")
 
-        def keeper(epoch: int) -> Keep:
-            return lambda module, seconds: keep(
-                entries[epoch], names[epoch], module, origin, exact(architecture), seconds, dataset, whole, about
-            )
+    def keeper(epoch: int) -> Keep:
+        return lambda module, seconds: keep(
+            entries[epoch], names[epoch], module, origin, exact(architecture), seconds, dataset, whole, about
+        )
 
-        stops = {epoch: keeper(epoch) for epoch in missing}
-        progress = entries[max(missing)].folder / ".training"
-        train(architecture, dataset, method, (), optim, seed, whole, progress, say, held_out=held_out, stops=stops)
-        progress.unlink(missing_ok=True)
+    with once([entries[epoch] for epoch in sorted(entries)], names[max(names)], say) as some:
+        if some:
+            missing = [epoch for epoch, entry in entries.items() if not entry.complete]
+            say(f"training {names[missing[-1]]}: {int(costs(architecture).params):,} parameters, {max(missing)} epochs")
+            stops = {epoch: keeper(epoch) for epoch in missing}
+            progress = entries[max(missing)].folder / ".training"
+            train(architecture, dataset, method, (), optim, seed, whole, progress, say, held_out=held_out, stops=stops)
+            progress.unlink(missing_ok=True)
     return {epoch: Teacher.load(name, keys[epoch], assets, device) for epoch, name in names.items()}
 
 
