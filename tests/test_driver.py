@@ -63,6 +63,11 @@ class Bench:
             driver.end()
             return store.trials()
 
+    def stored(self) -> list[Any]:
+        """The trials as they stand in the store."""
+        with Store.read(f"sqlite:///{self.folder / 'study.db'}", "bench") as store:
+            return store.trials()
+
     def train(self, segment: Segment) -> Result:
         """Accuracy grows with epochs and size; checkpoints and weights are real files."""
         size = self.catalogue.describe(segment.candidate).costs["params"]
@@ -236,13 +241,55 @@ def test_lost_workers_are_given_two_more_attempts(bench: Bench) -> None:
 
 
 @pytest.mark.parametrize("cause", [Cause.OUT_OF_MEMORY, Cause.DIVERGED, Cause.TIMEOUT])
-def test_failures_that_are_not_bugs_never_stop_a_study(bench: Bench, cause: Cause) -> None:
-    trials = bench.drive(lambda segment: Result(0, seconds={"lost": 2.5}, failure=Failure(cause, "it happened")))
+def test_failures_that_are_not_bugs_do_not_stop_a_study(bench: Bench, cause: Cause) -> None:
+    def train(segment: Segment) -> Result:
+        if segment.trial == 0:
+            return bench.train(segment)
+        return Result(segment.from_epoch, seconds={"lost": 2.5}, failure=Failure(cause, "it happened"))
 
-    assert counts(trials) == {"fail": 8}
+    trials = bench.drive(train)
+
+    assert counts(trials) == {"complete": 1, "fail": 7}
+    trials = trials[1:]
     assert {trial.failure.message for trial in trials} == {"it happened"}
     study = optuna.load_study(study_name="bench", storage=f"sqlite:///{bench.folder / 'study.db'}")
-    assert [trial.user_attrs["failure"]["seconds"] for trial in study.trials] == [{"lost": 2.5}] * len(trials)
+    assert [trial.user_attrs["failure"]["seconds"] for trial in study.trials[1:]] == [{"lost": 2.5}] * len(trials)
+
+
+@pytest.mark.parametrize(
+    ("cause", "where"), [(Cause.TIMEOUT, "run.timeout"), (Cause.OUT_OF_MEMORY, "training.batch_size")]
+)
+def test_a_setting_that_lets_nobody_through_stops_a_study(bench: Bench, cause: Cause, where: str) -> None:
+    with pytest.raises(StudyStopped, match=f"3 trials in a row failed with: 3 s; see .*{where}"):
+        bench.drive(lambda segment: Result(0, failure=Failure(cause, "3 s")))
+    assert counts(bench.drive(bench.train))["fail"] == 3  # and with a better one the same command goes on
+
+
+def test_students_that_all_diverge_use_up_the_budget(bench: Bench) -> None:
+    assert counts(bench.drive(lambda s: Result(0, failure=Failure(Cause.DIVERGED, "nan")))) == {"fail": 8}
+
+
+def test_a_full_disk_fails_nobody(bench: Bench) -> None:
+    """The study stops; with room again the same student goes on from its checkpoint, as if nothing had happened."""
+    plain = Bench(bench.folder / "plain").drive
+    full = [4]
+
+    def train(segment: Segment) -> Result:
+        full[0] -= 1
+        if full[0] == 0:
+            return Result(segment.from_epoch, failure=Failure(Cause.SURROUNDINGS, "No space left on device"))
+        return bench.train(segment)
+
+    with pytest.raises(StudyStopped, match=r"student \d cannot be trained: No space left on device; mend that"):
+        bench.drive(train)
+    assert TrialState.FAIL not in {trial.state for trial in bench.stored()}
+    assert counts(bench.drive(bench.train)) == counts(plain(bench.train))
+
+
+def test_addresses_do_not_tell_one_bug_from_another(bench: Bench) -> None:
+    names = iter(("deadbeef01", "0badf00d22", "abcdef0123"))
+    with pytest.raises(StudyStopped, match="3 trials in a row"):
+        bench.drive(lambda s: Result(0, failure=Failure(Cause.BUG, f"asset {next(names)} is odd")))
 
 
 def test_three_equal_bugs_in_a_row_stop_the_study_with_the_traceback(bench: Bench) -> None:

@@ -151,7 +151,7 @@ def scalars(folder: Path) -> dict[str, dict[str, list[tuple[int, float]]]]:
     from tensorboardX.proto.event_pb2 import Event
 
     found: dict[str, dict[str, list[tuple[int, float]]]] = {}
-    for file in folder.glob("*/events.out.tfevents.*"):
+    for file in folder.glob("*/*/events.out.tfevents.*"):
         data, tags = file.read_bytes(), found.setdefault(file.parent.name, {})
         while data:
             (length,) = struct.unpack("<Q", data[:8])

@@ -72,9 +72,10 @@ def test_students_are_compared_with_the_first_teacher_of_the_file() -> None:
 
 def test_the_commands_repeat_what_was_verified() -> None:
     rows = {f"verified: student {n}": {"seeds": 3} for n in (4, 7)}
+    rows["verified: student 4, no teacher"] = {"seeds": 3, "kind": "control"}
     assert commands(["my study.yaml"], [4, 7], rows)[1] == "autostudent verify 'my study.yaml' --trials 4,7 --seeds 3"
     diverged = {"verified: student 4": {"seeds": 2, "diverged": 1}}
-    assert commands(["s.yaml"], [4], diverged)[1].endswith("--trials 4 --seeds 3")
+    assert commands(["s.yaml"], [4], diverged)[1].endswith("--trials 4 --seeds 3 --alone")
     fresh = {"verified: fresh graphs like student 4": {"kind": "family", "seeds": 4, "diverged": 1}}
     assert commands(["s.yaml"], [4, 7], {**rows, **fresh})[1].endswith("--trials 4,7 --seeds 3 --family 5")
     assert (

@@ -158,7 +158,7 @@ def test_failures_are_listed_by_cause_with_their_message() -> None:
 @pytest.mark.parametrize("left", [0, 1])
 def test_a_study_that_has_just_begun_has_a_page(left: int) -> None:
     whole = study()
-    trials = [t for t in whole.trials if t.state is not TrialState.COMPLETE]
+    trials = [t for t in whole.trials if not t.state.finished]
     begun = replace(whole, trials=trials[:left], front=[], references=[])
     page = render(begun)
     parsed(page)
