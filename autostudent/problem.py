@@ -139,7 +139,7 @@ def with_references(
         elif objective.name == LATENCY and (objective.limit or slowest_ms):
             filled.append(dataclasses.replace(objective, reference=objective.limit or slowest_ms))
         else:
-            raise ConfigError(f"objectives.{objective.name}.reference", None, "the worst value that still counts")
+            raise ConfigError(f"{objective.entry}.reference", None, "the worst value that still counts")
     return tuple(filled)
 
 
@@ -154,7 +154,7 @@ def require_feasible(objectives: tuple[Objective, ...], probes: list[Description
             smallest = min(probe.costs[objective.name] for probe in probes)
             if not objective.admits(smallest):
                 raise ConfigError(
-                    f"objectives.{objective.name}.limit",
+                    f"{objective.entry}.limit",
                     objective.limit,
                     f"at least {smallest:,.0f} {objective.unit or ''}".strip()
                     + ", the smallest student seen in the space",

@@ -87,6 +87,11 @@ class Objective:
     limit: float | None = None
     exact: bool = False
 
+    @property
+    def entry(self) -> str:
+        """The key of a study file: ``memory`` there is ``memory_bytes`` here."""
+        return f"objectives.{self.name.partition('_')[0]}"
+
     def admits(self, value: float) -> bool:
         """Whether ``value`` respects the limit."""
         if self.limit is None:

@@ -10,10 +10,12 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
 from autostudent.errors import DataError
+from autostudent.records import Candidate, Cause, Segment
 from autostudent.store.store import Store
 from autostudent.testing.studies import InlineStudy, small_settings
 from autostudent.trial import TrialWorker
@@ -111,3 +113,29 @@ def test_a_worker_refuses_other_data_than_the_study_was_prepared_for(whole: Inli
     with pytest.raises(DataError, match="digits: the data changed since the study was prepared"):
         _ = TrialWorker(other).dataset
     assert torch.equal(TrialWorker(setup).dataset.train.x, whole.dataset.train.x)
+
+
+def test_a_student_whose_checkpoint_is_gone_is_trained_again_and_reaches_the_same(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    study = study_in(tmp_path)
+    with study.runner() as runner:
+        prepared = study.prepare(runner)
+    first, second = prepared.setup.rungs[:2]
+    config = study.space.sample(np.random.default_rng(1))
+    begun = Segment(0, Candidate(config, 7), 0, first)
+    worker = TrialWorker(prepared.setup)
+    before = worker.run(begun)
+    address = before.assets["checkpoint"]
+    going_on = dataclasses.replace(begun, from_epoch=first, until_epoch=second, checkpoint=address)
+    whole = worker.run(going_on)
+
+    study.assets.remove(address)
+    again = worker.run(going_on)
+    assert again.failure is None
+    assert (again.values, again.metrics) == (whole.values, whole.metrics)
+    assert "student 0 is trained from its first epoch again" in caplog.text
+
+    lost = worker.run(dataclasses.replace(going_on, graph="0" * 40 + ".json"))
+    assert lost.failure is not None
+    assert lost.failure.cause is Cause.SURROUNDINGS  # nobody's fault: the study stops, the student stays

@@ -12,7 +12,9 @@ import torch
 from autostudent.assets import Assets
 from autostudent.data.datasets import load
 from autostudent.distill.fit import Fit
+from autostudent.distill.methods.kd import KD
 from autostudent.distill.recipe import read_recipe
+from autostudent.distill.types import Needs
 from autostudent.errors import ConfigError
 from autostudent.settings import SpaceSettings, roster_of
 from autostudent.teach.catalogue import require_data, require_open
@@ -115,3 +117,14 @@ def test_more_generations_than_epochs_are_refused() -> None:
     require_data([recipe], data, 4)
     with pytest.raises(ConfigError, match="3 epochs'; expected at least 4 epochs"):
         Fit(toy_job(recipe.method, 0, epochs=3))
+
+
+def test_a_fact_that_nobody_derives_is_refused_before_anything_is_made() -> None:
+    class Needy(KD):
+        @property
+        def needs(self) -> Needs:
+            return Needs(teachers=(1, 1), derived=("difficulti",))
+
+    recipe = dataclasses.replace(read_recipe({"kd.loss": "kd"}, roster_of({"main": {}}, None)), method=Needy())
+    with pytest.raises(ConfigError, match=r"needs\.derived: got 'difficulti'.*did you mean 'difficulty'"):
+        require_data([recipe], load({"name": "digits", "limit": 300}), 3)

@@ -105,6 +105,11 @@ def test_strangers_and_a_fourth_student_are_refused(study: InlineStudy) -> None:
         verify(study, [max(front) + 100])
     with pytest.raises(ConfigError, match="shortlist: got 4; expected 1 to 3"):
         verify(study, shortlist=4)
+    for seeds in (0, -1, 2.5, True):
+        with pytest.raises(ConfigError, match=f"seeds: got {seeds}; expected a whole number from 1"):
+            verify(study, seeds=seeds)  # type: ignore[arg-type]
+    with pytest.raises(ConfigError, match=r"trials: got \[\]; expected numbers of trials"):
+        verify(study, [])
     with study.open_store() as store:
         before = store.described().get("verified", [])
         store.describe({"verified": [101, 102, 103]})
@@ -158,6 +163,9 @@ def test_a_control_of_twice_the_epochs_sees_a_new_view_in_each(study: InlineStud
     assert jobs.job(same).bank.views == 6
     short, long = jobs.job(same).bank, jobs.job(longer).bank
     assert bool((short.view(5) == long.view(5)).all())  # and the first views are those of the student
+
+    few = dataclasses.replace(jobs.worker.setup, training=dataclasses.replace(jobs.worker.setup.training, views=2))
+    assert {Bench(TrialWorker(few)).job(task).bank.views for task in (same, longer)} == {2}
     assert not bool((long.view(3) == long.view(9)).all())
 
 

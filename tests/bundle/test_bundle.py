@@ -17,7 +17,7 @@ from autostudent.build.network import Network, build
 from autostudent.bundle.card import claim_text, plain
 from autostudent.bundle.export import base_files, place, require_free, spread, wanted_formats
 from autostudent.bundle.formats import ExportMismatch, compare
-from autostudent.bundle.manifest import CARD, GRAPH, MANIFEST, PREPROCESSING, WEIGHTS, seal
+from autostudent.bundle.manifest import CARD, GRAPH, MANIFEST, PREPROCESSING, WEIGHTS, _seal_of, seal
 from autostudent.bundle.student import load_student
 from autostudent.data import datasets
 from autostudent.data.views import images
@@ -97,9 +97,25 @@ def another_format(folder: Path) -> None:
     (folder / MANIFEST).write_bytes(seal({}, {**about, "format": 99}))
 
 
+def other_list(files: object) -> Callable[[Path], object]:
+    """A manifest that lists files in another way, sealed anew."""
+
+    def harm(folder: Path) -> None:
+        manifest = json.loads((folder / MANIFEST).read_text())
+        about = {name: value for name, value in manifest.items() if name not in ("seal", "files", "format")}
+        whole = {"format": manifest["format"], **about, "files": files}
+        (folder / MANIFEST).write_bytes(json.dumps({**whole, "seal": _seal_of(whole)}).encode())
+
+    return harm
+
+
 @pytest.mark.parametrize(
     ("harm", "words"),
     [
+        (other_list([]), "does not list files"),
+        (other_list(None), "does not list files"),
+        (other_list({GRAPH: 5}), "does not list files"),
+        (lambda folder: (folder / "README.md").write_text("mine"), r"README\.md is truncated"),
         (cut, r"weights\.safetensors is truncated: [\d,]+ of [\d,]+ bytes"),
         (edit_graph, r"graph\.json was changed after the export"),
         (edit_normalisation, r"preprocessing\.json was changed after the export"),

@@ -11,9 +11,11 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
 from autostudent.assets import Assets
 from autostudent.cli import main
+from autostudent.cli.options import as_given
 from autostudent.config import load_settings
 from autostudent.records import Candidate, Cause, Failure, Result
 from autostudent.report.cite import papers
@@ -128,6 +130,39 @@ def test_the_page_repeats_the_options_that_name_its_study(folder: Path, run: Run
     code, _, err = run("report", folder / "digits.yaml", "--set", "budget.trials=30", "--out", page)
     assert code == 0, err
     assert f"autostudent verify {folder}/digits.yaml --set budget.trials=30" in page.read_text()
+
+
+def test_the_page_names_the_study_that_was_asked_for(folder: Path, run: Run, tmp_path: Path) -> None:
+    page = tmp_path / "page.md"
+    code, _, err = run("report", folder / "digits.yaml", "--study", "digits", "--out", page)
+    assert code == 0, err
+    assert f"autostudent search {folder}/digits.yaml --set 'study=\"digits\"'" in page.read_text()
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ("postgresql://me:secret@host/db", []),
+        (None, ["store=postgresql://me:secret@host/db"]),
+        (None, ["search.warm_start=postgresql://host/db?user=me&password=secret"]),
+    ],
+)
+def test_what_is_to_be_typed_again_holds_no_password(options: tuple[str | None, list[str]]) -> None:
+    assert as_given(None, ["budget.trials=3"]) == ["--set", "budget.trials=3"]
+    (*_, given) = as_given(*options)
+    assert "secret" not in given
+    assert "***" in given
+
+
+def test_a_narrow_terminal_loses_words_and_figures_of_no_student(
+    folder: Path, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("autostudent.cli.shown.out", Console(width=60, highlight=False))
+    monkeypatch.setattr("autostudent.cli.queries.out", Console(width=60, highlight=False))
+    text = run("pareto", folder / "digits.yaml")[1]
+    assert "…" not in text
+    for word in ("98.0 %", "80.0 k", "8.00 M", "312 KiB", "takd, main", "teacher"):
+        assert word in text
 
 
 def test_report_lies_beside_the_store(folder: Path, run: Run) -> None:
@@ -251,6 +286,15 @@ def test_doctor(folder: Path, run: Run) -> None:
         (["pareto", "no.yaml"], "an existing YAML file"),
         (["pareto", "--store", "sqlite:////nowhere/at/all.db"], "nothing is stored there"),
         (["pareto", "--store", "nonsense"], "nonsense"),
+        (
+            ["pareto", "--store", "sqlite:///a.db", "--set", "seed=1"],
+            "--set: got 'seed=1'; expected a study file",
+        ),
+        (["pareto", "STUDY", "--study", "other"], "holds no study 'other'. There: digits"),
+        (["best", "STUDY", "--max-latency", "nan"], "--max-latency: got nan; expected milliseconds above 0"),
+        (["verify", "STUDY", "--trials", ","], "--trials: got ','; expected numbers of trials"),
+        (["check", "STUDY", "--set", "teachers={'t#1': {}}"], "a name without '#'"),
+        (["check", "STUDY", "--set", "teachers={student 3: {}}"], "not that of a student"),
         (["best", "STUDY", "--max-params", "few"], "--max-params: got 'few'"),
         (["best", "STUDY", "--rule", "luck"], "--rule: got 'luck'; expected one of: accuracy, knee, smallest"),
         (["best", "STUDY", "--within", "-1"], "--within"),

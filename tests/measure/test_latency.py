@@ -8,6 +8,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -15,8 +16,19 @@ import torch
 from torch import Tensor, nn
 
 from autostudent.assets import Assets
+from autostudent.errors import ConfigError
 from autostudent.measure import latency
-from autostudent.measure.latency import alone, latency_of, measure_latency, sharing
+from autostudent.measure.latency import (
+    Latency,
+    alone,
+    by_turns,
+    latency_of,
+    measure_latency,
+    require_attainable,
+    sharing,
+    steadiest,
+)
+from autostudent.records import Objective
 from autostudent.space.graph import Architecture, InputShape, Node
 
 pytestmark = pytest.mark.alone
@@ -119,3 +131,77 @@ def test_a_dead_process_holds_no_lock() -> None:
     started = time.monotonic()
     with alone("cpu"):
         assert time.monotonic() - started < 5
+
+
+def measuring(log: Path) -> subprocess.Popen[bytes]:
+    """Another process (a forked one would hold the locks of this one too) that waits until it may measure."""
+    call = f"t.note({str(log)!r}, 'measure asks'); t.measured({str(log)!r}, 'measure', 0.1)"
+    code = f"import tests.measure.test_latency as t; t.latency._folder = lambda: t.Path({str(FOLDER())!r}); {call}"
+    process = subprocess.Popen([sys.executable, "-c", code], cwd=Path(__file__).parents[2])
+    while not log.exists():
+        time.sleep(0.02)
+    time.sleep(0.2)  # it waits at the gate
+    return process
+
+
+def lines(log: Path) -> list[str]:
+    return [json.loads(line)[1] for line in log.read_text().splitlines()]
+
+
+def test_who_shares_already_does_not_wait_for_himself(tmp_path: Path) -> None:
+    """Inside a training somebody may make knowledge; a measurement that waits meanwhile must not lock both out."""
+    log = tmp_path / "log"
+    with sharing("cpu"):
+        process = measuring(log)
+        with sharing("cpu"):
+            assert lines(log) == ["measure asks"]
+    assert process.wait(60) == 0
+
+
+def test_a_long_training_lets_measurements_in_between_its_epochs(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    with by_turns("cpu") as pause:
+        process = measuring(log)
+        pause()
+        note(str(log), "the next epoch")
+    assert process.wait(60) == 0
+    assert lines(log) == ["measure asks", "measure begins", "measure ends", "the next epoch"]
+
+
+def test_an_unsteady_measurement_is_repeated() -> None:
+    def found(*spreads: float) -> tuple[float, int]:
+        given = iter([Latency(float(n + 1), spread, 10, 1, 0.0) for n, spread in enumerate(spreads)])
+        seen: list[Latency] = []
+
+        def measure() -> Latency:
+            seen.append(next(given))
+            return seen[-1]
+
+        return steadiest(measure).median_ms, len(seen)
+
+    assert found(0.05) == (1.0, 1)
+    assert found(0.9, 0.1, 9.0) == (2.0, 2)
+    assert found(0.9, 1.0, 2.7) == (2.0, 3)
+
+
+def test_two_that_ask_at_once_get_one_figure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    figures = iter((1.0, 2.0))
+
+    def measure(*given: object) -> Latency:
+        time.sleep(0.2)
+        return Latency(next(figures), 0.0, 10, 1, 0.0)
+
+    monkeypatch.setattr(latency, "measure_latency", measure)
+    with ThreadPoolExecutor(2) as pool:
+        answers = list(pool.map(lambda _: latency_of(graph(2), Assets(tmp_path)).median_ms, range(2)))
+    assert answers == [1.0, 1.0]
+
+
+def test_a_limit_that_nobody_can_meet_is_refused() -> None:
+    def limited(limit: float | None) -> tuple[Objective, ...]:
+        return (Objective("accuracy", "maximize"), Objective("latency_ms", "minimize", limit=limit))
+
+    for reachable in (None, 2.0, 1.7):
+        require_attainable(limited(reachable), 2.0)
+    with pytest.raises(ConfigError, match=r"objectives\.latency\.limit: got 1.5; expected at least 2 milliseconds"):
+        require_attainable(limited(1.5), 2.0)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from itertools import pairwise
+
 import numpy as np
 import pytest
 
@@ -34,6 +37,21 @@ def test_hypervolume_rises_to_one() -> None:
     assert shares == sorted(shares)
     assert shares[-1] == pytest.approx(1.0)
     assert len(shares) <= charts.STEPS
+
+
+def test_hypervolume_counts_no_student_that_may_not_be_on_the_front() -> None:
+    whole = study(60)
+    complete = [t for t in whole.trials if t.state is TrialState.COMPLETE]
+    late = sorted(complete, key=lambda t: t.results[-1].order)[len(complete) // 2 :]
+    limit = min(t.costs["params"] for t in late)
+    tight = tuple(replace(o, limit=limit) if o.name == "params" else o for o in whole.objectives)
+    within = [t.costs["params"] <= limit for t in sorted(complete, key=lambda t: t.results[-1].order)]
+    chart = charts.volume_chart(replace(whole, objectives=tight))
+    assert chart is not None
+    shares = [0.0, *chart["traces"][0]["y"]]
+    assert all(within[n] for n, (before, after) in enumerate(pairwise(shares)) if after > before)
+    none = tuple(replace(o, limit=1.0) if o.name == "params" else o for o in whole.objectives)
+    assert charts.volume_chart(replace(whole, objectives=none)) is None
 
 
 def test_hypervolume_over_time_counts_what_all_students_took() -> None:
@@ -93,3 +111,18 @@ def test_equal_size_removes_what_size_explains() -> None:
 
 def test_outliers_do_not_squeeze_the_axis() -> None:
     assert charts.floor_of([0.1, *[0.95] * 20, 0.97], None) == pytest.approx(0.95, abs=0.01)
+
+
+def test_too_few_sizes_are_not_called_equal() -> None:
+    whole = study(60)
+    few, many = by_method(replace(whole, trials=whole.trials[:5])), by_method(whole)
+    assert few is not None
+    assert many is not None
+    assert (few.heading, many.heading) == ("Beyond the mean, points", "At equal size, points")
+    assert "too few to allow for their sizes" in few.note
+    assert "At equal size" in many.note
+
+
+def test_ranges_that_differ_are_called_differently() -> None:
+    close = levels_of({n: 1000.0 + n / 100 for n in range(30)})
+    assert sorted(set(close.values())) == ["1000 to 1000.1", "1000.1 to 1000.2", "1000.2 to 1000.3"]

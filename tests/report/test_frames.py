@@ -32,3 +32,12 @@ def test_an_empty_front_has_the_columns() -> None:
     frame = front_frame([])
     assert len(frame) == 0
     assert "accuracy" in frame.columns
+
+
+def test_a_failure_is_a_column_in_words() -> None:
+    rows = [
+        {"trial": 0, "accuracy": 0.9, "failure": None},
+        {"trial": 1, "failure": {"cause": "timeout", "message": "took longer than 3 s"}},
+    ]
+    assert front_frame(rows)["failure"].tolist()[1] == "timeout: took longer than 3 s"
+    assert "failure" not in front_frame(rows[:1]).columns

@@ -9,7 +9,6 @@ from html.parser import HTMLParser
 
 import pytest
 
-from autostudent.records import TrialState
 from autostudent.report.effects import Effect
 from autostudent.report.members import drawing, drawings
 from autostudent.report.page import render

@@ -7,9 +7,10 @@ import pytest
 
 from autostudent.distill.method import Paper
 from autostudent.distill.methods import METHODS
+from autostudent.records import Objective, TrialState
 from autostudent.report.cite import citations, papers
 from autostudent.report.tables import points
-from autostudent.report.words import count, duration, effort, percent, saving, size, taught_by, times
+from autostudent.report.words import count, duration, effort, empty_front, percent, saving, size, taught_by, times
 
 
 @pytest.mark.parametrize(
@@ -37,6 +38,7 @@ def test_percent_and_times() -> None:
     assert percent(None) == "–"
     assert times(100, 50) == "2.0×"
     assert times(1_080_000, 50_100) == "22×"
+    assert [times(1, n) for n in (2, 11, 30)] == ["0.5×", "0.09×", "0.03×"]
 
 
 def test_a_student_larger_than_its_teacher_is_not_called_smaller() -> None:
@@ -58,6 +60,20 @@ def test_effort_is_told_as_shares() -> None:
         "the driver used 15 % of one processor."
     )
     assert effort({}) == ""
+    assert effort(seconds, segments=381.0).startswith("Searching took")
+    assert effort(seconds, segments=500.0).startswith("Runs that were not cut off took 3 min 20 s")
+
+
+def test_why_a_front_is_empty() -> None:
+    objectives = [Objective("accuracy", "maximize", reference=0.19), Objective("params", "minimize", limit=5e4)]
+    states = [TrialState.FAIL, TrialState.FAIL, TrialState.PRUNED]
+    ended = [SimpleNamespace(state=state) for state in states]
+    assert empty_front([], objectives) == "No student has finished its training yet."
+    going = [*ended, SimpleNamespace(state=TrialState.PAUSED)]
+    assert empty_front(going, objectives) == "No student has finished its training yet."
+    assert empty_front(ended, objectives) == "No student was trained to the end; 2 of 3 failed."
+    poor = [*ended, SimpleNamespace(state=TrialState.COMPLETE)]
+    assert "none with all that counts: accuracy at least 19.0 %, parameters at most" in empty_front(poor, objectives)
 
 
 def test_a_difference_that_rounds_to_nothing_has_no_minus() -> None:
@@ -97,7 +113,7 @@ def test_a_method_from_a_plug_in_is_cited(monkeypatch: pytest.MonkeyPatch) -> No
     class Mine(METHODS["kd"]):  # type: ignore[misc]
         paper = Paper("My Loss", "Me", 2026)
 
-    point = SimpleNamespace(name="my-loss", value="mine:Mine", load=lambda: Mine)
+    point = SimpleNamespace(name="my-loss", value="mine:Mine", load=lambda: Mine, dist=None)
     monkeypatch.setattr("autostudent.distill.methods.entry_points", lambda group: [point])
     assert papers(["ctkd(my-loss)"]).keys() == {"ctkd", "my-loss"}
     assert citations(["my-loss"]) == ["Me (2026). My Loss."]

@@ -237,3 +237,18 @@ def test_a_share_that_no_machine_has_is_refused() -> None:
         pass  # before anything else is prepared
     with pytest.raises(ConfigError, match=r"run.workers: got 0; expected at least 1"):
         RayRunner(0)
+
+
+def wait_long(value: int) -> None:
+    time.sleep(60)
+
+
+def test_sigterm_outside_of_a_search_closes_what_is_open(tmp_path: Path) -> None:
+    """Where teachers are trained, or students proved, Ray's own handler would abort the process."""
+    before = signal.getsignal(signal.SIGTERM)
+    threading.Timer(4.0, os.kill, (os.getpid(), signal.SIGTERM)).start()
+    with pytest.raises(SystemExit) as caught, RayRunner(1) as runner:
+        runner.map(wait_long, [1])
+    assert caught.value.code == 143
+    assert not ray.is_initialized()
+    assert signal.getsignal(signal.SIGTERM) == before

@@ -106,3 +106,20 @@ def test_a_shortlist_has_the_smallest_as_good_the_best_and_one_between():
     assert "within" in reasons[0]
     assert reasons[1].startswith("the best accuracy")
     assert "knee" in reasons[2]
+
+
+def test_percentages_that_are_no_fractions_of_pictures_still_match():
+    rows = [{**FRONT[0], "accuracy": 566 / 1000}]
+    assert best(rows, min_accuracy=56.6 / 100)[0]["trial"] == 0
+    pair = [{**FRONT[0], "accuracy": 2478 / 5000}, {**FRONT[1], "accuracy": 2503 / 5000}]
+    assert best(pair, within=0.5 / 100)[0]["trial"] == 0
+    with pytest.raises(ConfigError, match="the nearest is student 0"):
+        best(rows, min_accuracy=0.5661)
+
+
+def test_the_knee_of_equals_is_the_smallest_and_its_reason_holds_figures():
+    equals = [{**FRONT[1], "trial": 2}, {**FRONT[1], "trial": 3, "params": 100}]
+    assert best(equals, rule="knee")[0]["trial"] == 3
+    row, reason = best(FRONT, rule="knee")
+    assert row["trial"] == 1
+    assert "the smallest (student 0, -0.1300) to the best (student 3, +0.0200)" in reason
