@@ -28,12 +28,14 @@ class Facts:
     """What the card says of a student: its ``row``, its study, its teacher's row (None without), its proof.
 
     ``verified`` is the row of its retrainings on the test split, ``claims`` the differences that were measured with
-    them. ``shape`` is (channels, height, width); ``counts`` the numbers of pictures by split.
+    them. ``pictures``: what was done to the data's. ``shape`` is (channels, height, width); ``counts`` the numbers of
+    pictures by split.
     """
 
     study: str
     row: Row
     data: str
+    pictures: str
     shape: tuple[int, int, int]
     classes: tuple[str, ...]
     counts: Mapping[str, int]
@@ -59,6 +61,7 @@ def gather(store: Store, row: Row, dataset: Dataset) -> Facts:
         study=store.study,
         row=row,
         data=dataset.name,
+        pictures=pictures_of(dataset),
         shape=dataset.shape,
         classes=dataset.classes,
         counts={"training": len(dataset.train), "validation": len(dataset.validation)},
@@ -67,6 +70,16 @@ def gather(store: Store, row: Row, dataset: Dataset) -> Facts:
         claims=claims,
         versions=versions() | installed("safetensors", "onnx", "onnxscript", "onnxruntime"),
     )
+
+
+def pictures_of(dataset: Dataset) -> str:
+    """How pictures became those that the student learned from, in words."""
+    channels, height, width = dataset.shape
+    colour = "RGB" if channels == 3 else "grey"
+    resized = f"resized to {height} x {width}, bilinear with antialiasing, whatever their aspect"
+    if "images" in dataset.spec or "torchvision" in dataset.spec:
+        return f"{colour} (grey ones with three equal channels), {resized}" if channels == 3 else f"{colour}, {resized}"
+    return f"{colour}, {height} x {width}, as they are in the data"
 
 
 def installed(*names: str) -> dict[str, str]:
@@ -146,6 +159,7 @@ def data(facts: Facts) -> list[str]:
     return [
         f"{plain(facts.data)}: {counts} pictures.",
         f"Classes: {named}{more}.",
+        f"Pictures: {facts.pictures}.",
         "Nothing is known about pictures of another kind or origin than these.",
     ]
 

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from autostudent.assets import write_atomic
 from autostudent.build.network import Network, build
-from autostudent.bundle.card import card, gather
+from autostudent.bundle.card import card, gather, pictures_of
 from autostudent.bundle.formats import (
     INPUT,
     OUTPUT,
@@ -187,6 +187,7 @@ def base_files(network: Network, dataset: Dataset) -> dict[str, bytes]:
             "width": shape.width,
             "dtype": "float32",
             "values": "pixels from 0 to 255, divided by 255",
+            "pictures": pictures_of(dataset),
         },
         "normalisation": {"inside_network": True, "mean": list(dataset.mean), "std": list(dataset.std)},
         "output": {"name": OUTPUT, "dtype": "float32", "classes": list(dataset.classes)},

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+import ray
 
 from autostudent.errors import AutostudentError, ConfigError
 from autostudent.records import Candidate, Cause, Result, Segment
