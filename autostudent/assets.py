@@ -95,7 +95,11 @@ class Assets:
     def put(self, data: bytes, suffix: str = "") -> str:
         """Stores a blob; returns its address (40 digits of its SHA-256, then ``suffix`` such as ``.json``)."""
         address = checksum(data)[:40] + suffix
-        if not self.has(address) or self.path(address).read_bytes() != data:  # a damaged one is healed
+        try:
+            whole = self.path(address).read_bytes() == data
+        except FileNotFoundError:
+            whole = False
+        if not whole:  # or damaged
             write_atomic(self.path(address), data)
         return address
 
@@ -141,13 +145,12 @@ class Entry:
         lock = self.folder / ".lock"
         handle = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
         try:
-            try:
-                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                wait()
-                fcntl.flock(handle, fcntl.LOCK_EX)
-            except OSError:  # a file system without locks
-                pass
+            with suppress(OSError):  # a file system without locks
+                try:
+                    fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                except BlockingIOError:
+                    wait()
+                    fcntl.flock(handle, fcntl.LOCK_EX)
             yield
             if self.complete:
                 lock.unlink(missing_ok=True)

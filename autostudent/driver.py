@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from autostudent.assets import Assets
-from autostudent.errors import AutostudentError, StoreError
+from autostudent.errors import AssetError, AutostudentError, StoreError
 from autostudent.problem import Catalogue
 from autostudent.propose.base import Proposer
 from autostudent.records import Candidate, Cause, Failure, Problem, Proposal, Result, Segment, Trial, TrialState
@@ -21,9 +21,9 @@ EQUAL_BUGS = 3  # that many equal bugs in a row stop the study
 
 
 class StudyStopped(AutostudentError):
-    """The study was stopped because every trial fails in the same way; ``traceback`` is the last one."""
+    """The study was stopped: trials fail in the same way (``traceback`` is the last one), or its surroundings do."""
 
-    def __init__(self, message: str, traceback: str) -> None:
+    def __init__(self, message: str, traceback: str = "") -> None:
         super().__init__(message)
         self.traceback = traceback
 
@@ -145,8 +145,21 @@ class StudyDriver:
             attempt=trial.attempt,
             replicate=trial.replicate,
             checkpoint=checkpoint,
-            graph=self.store.about(trial.number).get("graph"),
+            graph=self._graph(trial),
         )
+
+    def _graph(self, trial: Trial) -> str | None:
+        """The address of the student's stored graph; one that was lost is drawn again, if it is still the same."""
+        graph: str | None = self.store.about(trial.number).get("graph")
+        try:
+            if graph is not None:
+                self.assets.get(graph)
+        except AssetError:
+            drawn = self.catalogue.architecture(trial.candidate)
+            if drawn.fingerprint != trial.fingerprint:
+                raise
+            graph = self.assets.put(json.dumps(drawn.to_json()).encode(), ".json")
+        return graph
 
     def commit(self, segment: Segment, result: Result) -> None:
         """Remembers how a segment ended and applies the policy of its failure."""
@@ -170,7 +183,7 @@ class StudyDriver:
             return
         if failure.cause is Cause.SURROUNDINGS:
             told = f"student {segment.trial} cannot be trained: {failure.message}; mend that, and run the same command"
-            raise StudyStopped(f"{told} (nothing is lost)", failure.traceback)
+            raise StudyStopped(f"{told} (nothing is lost)")
         self._failed(segment, self.store.fail(segment.trial, failure, result), failure)
 
     def _failed(self, segment: Segment, trial: Trial, failure: Failure) -> None:

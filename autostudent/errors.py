@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Iterable
 from difflib import get_close_matches
 
@@ -49,6 +50,19 @@ class ExtraMissing(AutostudentError):
 
 class InvalidDraw(AutostudentError):
     """A generator configuration and seed give no usable graph; the candidate is refused, never repaired."""
+
+
+SURROUNDINGS = (
+    errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.EACCES, errno.EPERM, errno.EMFILE, errno.ENFILE,
+    errno.ESTALE, errno.ENOTCONN, errno.ETIMEDOUT, errno.EHOSTDOWN, errno.EHOSTUNREACH, errno.ENODEV, errno.ENXIO,
+)  # fmt: skip
+
+
+def is_of_surroundings(error: BaseException) -> bool:
+    """Whether the error says something of a disk, of data or of stored files, and nothing of what was computed."""
+    if isinstance(error, AssetError | DataError | TeacherError):
+        return True
+    return isinstance(error, OSError) and error.errno in SURROUNDINGS
 
 
 def is_out_of_memory(error: BaseException) -> bool:

@@ -252,10 +252,11 @@ def without_places(value: Any) -> Any:
 
 
 def last_part(place: str) -> str:
-    """The last component of a path; of a URL neither user nor password nor query."""
-    if "://" in place:
-        return PurePath(place.partition("?")[0]).name.rpartition("@")[2]
-    return PurePath(place).name
+    """The last component of a path; of a URL without its query, and nothing that may hold a password."""
+    if "://" not in place:
+        return PurePath(place).name
+    name = PurePath(place.partition("?")[0]).name
+    return "" if ":" in name or "@" in name else name
 
 
 def store_file(url: str) -> Path | None:

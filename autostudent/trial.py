@@ -6,7 +6,6 @@ segment; whatever goes wrong comes back as a `Result` with a typed failure.
 
 from __future__ import annotations
 
-import errno
 import json
 import logging
 import time
@@ -29,7 +28,7 @@ from autostudent.distill.fit import Diverged, Fit
 from autostudent.distill.job import Job, Source, derive_seed
 from autostudent.distill.optim import Optim
 from autostudent.distill.recipe import Recipe, read_recipe
-from autostudent.errors import AssetError, DataError, InvalidDraw, is_out_of_memory
+from autostudent.errors import AssetError, DataError, InvalidDraw, is_of_surroundings, is_out_of_memory
 from autostudent.measure.latency import latency_of, sharing
 from autostudent.measure.predict import predict
 from autostudent.measure.quality import quality
@@ -46,8 +45,6 @@ from autostudent.teach.maps import Maps
 from autostudent.teach.teacher import Teacher
 
 log = logging.getLogger(__name__)
-
-SURROUNDINGS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.ESTALE, errno.EACCES, errno.EPERM)
 
 
 @dataclass(frozen=True)
@@ -253,7 +250,10 @@ class TrialWorker:
         return {LATENCY: found.median_ms, "latency_spread_ms": found.spread_ms, "latency_load": found.load}
 
     def _begun(self, job: Job, segment: Segment) -> Fit:
-        """The training as the segment before left it; without its checkpoint anew, which gives the same."""
+        """The training as the segment before left it; without its checkpoint anew, which gives the same.
+
+        The time allowed is that of a segment.
+        """
         if segment.checkpoint is None:
             return Fit(job)
         try:
@@ -301,6 +301,6 @@ def cause_of(error: Exception) -> Cause:
     """The type of a failure."""
     if isinstance(error, Diverged):
         return Cause.DIVERGED
-    if isinstance(error, AssetError) or (isinstance(error, OSError) and error.errno in SURROUNDINGS):
+    if is_of_surroundings(error):
         return Cause.SURROUNDINGS
     return Cause.OUT_OF_MEMORY if is_out_of_memory(error) else Cause.BUG

@@ -28,7 +28,7 @@ from autostudent.space.space import load_space
 from autostudent.store.store import Store
 from autostudent.testing.studies import InlineStudy, small_settings
 from autostudent.trial import TrialWorker
-from autostudent.verify import verify
+from autostudent.verify import proof, verify
 from autostudent.verify.claims import Measured, claims_of
 from autostudent.verify.contenders import Contender, controls, student_of
 from autostudent.verify.rivals import SMALL, rivals_of, torchvision_models, torchvision_rivals
@@ -273,7 +273,7 @@ SCRIPT = """
 import sys
 from pathlib import Path
 from autostudent.testing.studies import InlineStudy, small_settings
-from autostudent.verify import verify
+from autostudent.verify import proof, verify
 study = InlineStudy(small_settings(Path(sys.argv[1]), data={"name": "digits", "limit": 300}))
 verify(study, [int(sys.argv[2])], seeds=4, compare=False)
 """
@@ -362,3 +362,17 @@ def test_check_reports_teacher_sizes_and_time_without_a_store(tmp_path: Path) ->
     assert least < median < most <= 20_000
     assert report.seconds > 0
     assert not (tmp_path / "small" / "study.db").exists()
+
+
+def test_logistic_regression_reads_averaged_pictures_where_all_would_be_too_many(
+    study: InlineStudy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    x = torch.arange(2 * 16, dtype=torch.uint8).reshape(2, 1, 4, 4)
+    assert proof.pixels(x, (4, 4)).tolist() == pytest.approx((x.flatten(1) / 255).tolist())
+    assert proof.pixels(x, (2, 2))[0] == pytest.approx(np.array([2.5, 4.5, 10.5, 12.5]) / 255)
+    whole = proof.logistic_row(study)
+    monkeypatch.setattr(proof, "PIXELS", study.dataset.train.x.numel() // 4)
+    small = proof.logistic_row(study)
+    classes = len(study.dataset.classes)
+    assert (whole["params"], small["params"]) == (65 * classes, 17 * classes)
+    assert 0.5 < small["accuracy"] <= 1

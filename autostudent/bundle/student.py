@@ -10,7 +10,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load as load_tensors
 
 from autostudent.build.network import Network, build
-from autostudent.bundle.manifest import GRAPH, PREPROCESSING, WEIGHTS, read_checked, read_manifest
+from autostudent.bundle.manifest import CARD, GRAPH, PREPROCESSING, WEIGHTS, read_checked, read_manifest
 from autostudent.errors import AssetError, AutostudentError
 from autostudent.space.graph import Architecture
 
@@ -27,7 +27,7 @@ def load_student(folder: str | Path) -> Network:
     folder = Path(folder)
     manifest = read_manifest(folder)
     files = {name: read_checked(folder, name, manifest) for name in (GRAPH, PREPROCESSING, WEIGHTS)}
-    for name in manifest["files"].keys() - files.keys():
+    for name in sorted(manifest["files"].keys() - {*files, CARD}):  # a card is for people, who may write in it
         if (folder / name).exists():  # what is not needed here may stay behind, but not be another's
             read_checked(folder, name, manifest)
     try:

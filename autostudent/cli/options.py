@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 
@@ -27,9 +27,25 @@ Assignments = Annotated[
 AsJson = Annotated[bool, typer.Option("--json", help="Answer as JSON.")]
 
 
-def overrides(name: str | None, assignments: Sequence[str] | None) -> list[str]:
-    """What is changed of a study file: the assignments, and the study that ``--study`` names instead of the file's."""
-    return [*(assignments or ()), *([f"study={json.dumps(name, ensure_ascii=False)}"] if name else [])]
+class Place(NamedTuple):
+    """Of a study: its storage URL, name and artifacts, and the options that name it beside its file."""
+
+    url: str
+    study: str
+    artifacts: str
+    options: list[str]
+
+
+def located(study: Path, store: str | None, name: str | None, assignments: Sequence[str] | None) -> Place:
+    """Where a study file's study is; ``name`` is another study of the same store, with the file's options."""
+    from autostudent.config import locate
+
+    given = list(assignments or ())
+    url, found, artifacts = locate(study, given, store=store)
+    if name is None or name == found:
+        return Place(url, found, artifacts, as_given(store, given))
+    given.append(f"study={json.dumps(name, ensure_ascii=False)}")
+    return Place(url, name, locate(study, given, store=url)[2], as_given(url, given))
 
 
 def as_given(store: str | None, assignments: Sequence[str] | None) -> list[str]:
@@ -47,10 +63,8 @@ def open_store(study: Path | None, store: str | None, name: str | None, assignme
     from autostudent.store.store import Store
 
     if study is not None:
-        from autostudent.config import locate
-
-        url, found, artifacts = locate(study, overrides(name, assignments), store=store)
-        return Store.read(url, found, Assets(artifacts))
+        place = located(study, store, name, assignments)
+        return Store.read(place.url, place.study, Assets(place.artifacts))
     return Store.read(placed_store(require_store(store, assignments)), name)
 
 
@@ -74,13 +88,12 @@ def front_of(settings: StudySettings) -> tuple[list[dict[str, Any]], dict[str, d
 def open_driver(study: Path | None, store: str | None, name: str | None, assignments: list[str] | None) -> Store:
     """The store opened as its one driver, whatever the study's settings, for repair."""
     from autostudent.assets import Assets
-    from autostudent.config import locate
     from autostudent.settings import default_artifacts, placed_store
     from autostudent.store.store import Store
 
     if study is not None:
-        url, found, artifacts = locate(study, overrides(name, assignments), store=store)
-        return Store.reopen(url, found, Assets(artifacts))
+        place = located(study, store, name, assignments)
+        return Store.reopen(place.url, place.study, Assets(place.artifacts))
     url = placed_store(require_store(store, assignments))
     with Store.read(url, name) as reader:
         found = reader.study

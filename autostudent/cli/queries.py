@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated
 
@@ -16,8 +16,8 @@ from autostudent.cli.options import (
     StoreUrl,
     StudyName,
     as_given,
+    located,
     open_store,
-    overrides,
 )
 from autostudent.cli.shown import as_json, errors, front_table, out
 from autostudent.errors import ConfigError
@@ -148,15 +148,15 @@ def report(
     from autostudent.report.files import write_report
     from autostudent.settings import store_file
 
-    changes = overrides(name, assignments) if study is not None else []
-    place = None if study is None else located(study, store, changes)
+    place = None if study is None else located(study, store, name, assignments)
     if target is None:
-        file = store_file(store or "" if place is None else place[0])
+        file = store_file(store or "" if place is None else place.url)
         target = file.parent / "report.html" if file is not None else Path("report.html")
-    assets = None if place is None else Assets(place[2])
+    assets = None if place is None else Assets(place.artifacts)
     with open_store(study, store, name, assignments) as opened:
         named = None if study is None else str(study)
-        write_report(opened, target, study_file=named, given=as_given(store, changes), assets=assets)
+        options = as_given(store, None) if place is None else place.options
+        write_report(opened, target, study_file=named, given=options, assets=assets)
     out.print(f"Wrote {escape(str(target))}", soft_wrap=True)
 
 
@@ -186,7 +186,7 @@ def events(
         raise ConfigError("--format", form, f"one of: {', '.join(WRITERS)}, optuna")
     with open_store(study, store, name, assignments) as opened:
         if study is not None:
-            url, _, artifacts = located(study, store, overrides(name, assignments))
+            url, _, artifacts, _ = located(study, store, name, assignments)
         else:
             url = placed_store(store or "")
             artifacts = default_artifacts(url, opened.study) if form == "optuna" else ""
@@ -209,13 +209,6 @@ def events(
         "wandb": f"send them, if you want: wandb sync {target}/wandb/offline-run-*",
     }
     out.print(f"Wrote {runs} runs; {escape(look[form])}", soft_wrap=True)
-
-
-def located(study: Path, store: str | None, assignments: Sequence[str]) -> tuple[str, str, str]:
-    """(storage URL, study name, artifacts) of a study file."""
-    from autostudent.config import locate
-
-    return locate(study, assignments, store=store)
 
 
 def doctor(

@@ -93,6 +93,7 @@ def search(
     settings = loaded.settings
     with Store.read(settings.store, settings.study, loaded.assets) as stored:
         rows, references, spent = stored.front(), stored.references(), stored.described().get("effort", {})
+        segments = sum(r.seconds.get("segment", 0.0) for trial in stored.trials() for r in trial.results)
         missed = "" if rows else empty_front(stored.trials(), stored.objectives)
     if missed:
         errors.print(missed, markup=False, soft_wrap=True)
@@ -100,6 +101,6 @@ def search(
         as_json(rows)
         return
     out.print(front_table(rows, references, settings.objectives, title=escape(f"Pareto front of {settings.study}")))
-    out.print(effort(spent))
+    out.print(effort(spent, segments))
     following = shlex.join(["autostudent", "report", str(study), *as_given(store, assignments)])
     out.print(f"Next: {following}", markup=False, soft_wrap=True)

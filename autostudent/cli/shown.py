@@ -13,10 +13,10 @@ from rich.markup import escape
 from rich.table import Table
 
 from autostudent.records import Objective
-from autostudent.report.words import AXES, EXACT, axes_of, cost, percent, taught_by, times
+from autostudent.report.words import AXES, axes_of, cost, percent, taught_by, times
 
 WIDE = 120  # columns of a table that goes to a file or a pipe
-WORDY = 80  # columns that the table of the front needs for words and factors, 16 more for each axis beyond the costs
+GAP, WORDS = 2, 6  # columns between two, and the fewest that words need
 ROOMY = 110  # columns that the table of proof needs for words beside each other
 out = Console(highlight=False, width=None if sys.stdout.isatty() else WIDE)
 errors = Console(stderr=True, highlight=False)
@@ -32,35 +32,38 @@ def as_json(value: Any) -> None:
 def front_table(
     front: Sequence[Row], references: Mapping[str, Row], objectives: Iterable[Objective], *, title: str = ""
 ) -> Table:
-    """The front, best accuracy first, with the teacher's row on top and rivals below.
+    """The front, best accuracy first, with the teacher's row on top.
 
-    Where the terminal has fewer than `WORDY` columns, factors are left out, and words stand below the student.
+    Where the terminal is too narrow for all of it, factors are left out, and words stand below the student's number.
     """
     axes = axes_of(objective.name for objective in objectives)
+    titles = ["accuracy", *("MACs" if axis == "macs" else AXES[axis] for axis in axes)]
+    lines = [(name, row, "teacher", "") for name, row in references.items() if row.get("kind") == "teacher"][:1]
+    teacher = lines[0][1] if lines else None
+    for row in sorted(front, key=lambda row: -row["accuracy"]):
+        lines.append((str(row["trial"]), row, str(row.get("method", "")), taught_by(row)))
+
+    def figures(whole: Row | None) -> tuple[list[list[str]], int]:
+        """The cells of every line, and the columns that they take beside the first."""
+        cells = [[percent(r["accuracy"]), *prices(r, axes, None if r is teacher else whole)] for _, r, _, _ in lines]
+        return cells, sum(GAP + max(map(len, column)) for column in zip(titles, *cells, strict=True))
+
+    cells, taken = figures(teacher)
+    wordy = out.width >= max([7, *(len(name) for name, *_ in lines)]) + taken + 2 * (GAP + WORDS)
+    if not wordy:
+        cells, taken = figures(None)
     grid = Table(title=title, title_justify="left", box=None, pad_edge=False, header_style="dim", title_style="bold")
-    wordy = out.width >= WORDY + 16 * (len(axes) - len(EXACT))
-    teacher = next((row for row in references.values() if row.get("kind") == "teacher"), None)
     if teacher is not None and wordy:
         grid.caption, grid.caption_justify = "10× means ten times less than the teacher", "left"
-    grid.add_column("student")
-    grid.add_column("accuracy", justify="right")
-    for axis in axes:
-        grid.add_column("MACs" if axis == "macs" else AXES[axis], justify="right")
-    for column in grid.columns:
-        column.no_wrap = True
-    for title in ("method", "taught by") if wordy else ():
-        grid.add_column(title, overflow="fold")
-    lines: list[tuple[str, Row, str, str, Row | None]] = []
-    if teacher is not None:
-        name = next(name for name, row in references.items() if row is teacher)
-        lines.append((name, teacher, "teacher", "", None))
-    for row in sorted(front, key=lambda row: -row["accuracy"]):
-        lines.append((str(row["trial"]), row, str(row.get("method", "")), taught_by(row), teacher if wordy else None))
-    for name, row, method, taught, whole in lines:
-        words, style = (escape(method), escape(taught)), "red" if row is teacher else ""
+    grid.add_column("student", overflow="fold", max_width=None if wordy else max(7, out.width - taken))
+    for name in titles:
+        grid.add_column(name, justify="right", no_wrap=True)
+    for name in ("method", "taught by") if wordy else ():
+        grid.add_column(name, overflow="fold")
+    for (name, row, method, taught), numbers in zip(lines, cells, strict=True):
+        words = (escape(method), escape(taught))
         head = escape(name) if wordy else f"{escape(name)}\n[dim]{', '.join(filter(None, words))}[/dim]"
-        tail = words if wordy else ()
-        grid.add_row(head, percent(row["accuracy"]), *prices(row, axes, whole), *tail, style=style)
+        grid.add_row(head, *numbers, *(words if wordy else ()), style="red" if row is teacher else "")
     return grid
 
 

@@ -52,7 +52,7 @@ def parse(model: type[M], value: object, path: str = "") -> M:
 
 def explain(model: type[BaseModel], error: Any, path: str) -> ConfigError:
     """One pydantic error in this package's words."""
-    where = [str(part) for part in error["loc"]]
+    where = [str(part) for part in error["loc"] if part != "[key]"]
     key = ".".join([path, *where] if path else where) or "study file"
     if error["type"] == "extra_forbidden":
         parent = ".".join(key.split(".")[:-1]) or "study file"

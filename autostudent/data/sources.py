@@ -168,11 +168,12 @@ def torchvision_set(spec: Mapping[str, Any]) -> Raw:
         return x, y - first
 
     train = collected(opened, spec.get("size"))
+    size = train[0].shape[1:3]  # not the pictures themselves: what reads the test split lives as long as the data
     return Raw(
         name,
         train,
         classes[first:] or None,
-        (lambda: collected(part(test_options), train[0].shape[1:3])) if cut else None,
+        (lambda: collected(part(test_options), size)) if cut else None,
         mirrored=name not in NEVER_MIRRORED,
     )
 

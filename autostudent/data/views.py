@@ -54,8 +54,8 @@ class Augment:
         """
         side = min(shape[1:])
         if shape[0] == 1:
-            return cls(max(1, side // 14), False)
-        return cls(max(1, side // 8), mirrored)
+            return cls(min(max(1, side // 14), side - 1), False)
+        return cls(min(max(1, side // 8), side - 1), mirrored)
 
     def with_options(self, options: Mapping[str, Any]) -> Augment:
         """The same with the study's entries in place of the defaults. Raises `ConfigError`."""

@@ -19,12 +19,12 @@ from torch import Tensor, nn
 from autostudent.distill import checkpoint
 from autostudent.distill.job import Job, Mixing, check_needs, derive_seed, generator, network_info
 from autostudent.distill.ledger import Stopwatch
-from autostudent.distill.method import Method
+from autostudent.distill.method import Method, objective
 from autostudent.distill.optim import SGD, anneal_steps
 from autostudent.distill.replay import Replay, can_replay
 from autostudent.distill.roles import network_of, optimizer_of, own_draws
 from autostudent.distill.types import Batch, Output, Probe, Role, Spec, Stage, State, View
-from autostudent.errors import AutostudentError, ConfigError
+from autostudent.errors import AutostudentError
 
 META_BATCH = 1000  # samples of the meta split in one call of `Probe.meta`, the size that AMAL uses
 
@@ -197,11 +197,7 @@ class Fit:
         method, state = self._method(role), self.states[role.name]
         smoothing = self.job.optim.smoothing
         labels = F.cross_entropy(view.logits, view.batch.target, reduction="none", label_smoothing=smoothing)
-        loss = method.loss(view, state)
-        if loss.shape != labels.shape:
-            allowed = f"one value a sample, {tuple(labels.shape)}"
-            raise ConfigError(f"{type(method).__name__}.loss", tuple(loss.shape), allowed)
-        return (method.label_weight(view, state) * labels + loss).mean()
+        return objective(method, view, state, labels).mean()
 
     def _update(self, roles: Sequence[Role]) -> None:
         for role in roles:

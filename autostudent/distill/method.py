@@ -161,6 +161,21 @@ class Wrapper(Method):
         self.inner.adapt(dataclasses.replace(probe, train=train), inner_state(state))
 
 
+def objective(method: Method, view: View, state: State, labels: Tensor) -> Tensor:
+    """What is minimised, ``(B,)``: label weight times the cross-entropy ``labels`` ``(B,)``, and the method's loss.
+
+    Raises:
+        ConfigError: the method gave something of another shape.
+    """
+    loss = method.loss(view, state)
+    total = method.label_weight(view, state) * labels + loss
+    for part, shape in (("loss", loss.shape), ("label_weight", total.shape)):
+        if shape != labels.shape:
+            allowed = f"one value a sample, {tuple(labels.shape)}"
+            raise ConfigError(f"{type(method).__name__}.{part}", tuple(shape), allowed)
+    return total
+
+
 def require_one_teacher(wrapper: str, inner: Method) -> None:
     """Raises `ConfigError` unless ``inner`` learns from one frozen teacher's logits and nothing else of it."""
     needs = inner.needs

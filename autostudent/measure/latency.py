@@ -113,7 +113,7 @@ def require_attainable(objectives: Sequence[Objective], fastest: float) -> None:
     """Raises `ConfigError` for a limit well below ``fastest``, milliseconds of the fastest of a few students."""
     for objective in objectives:
         if objective.name == LATENCY and objective.limit is not None and UNSURE * objective.limit < fastest:
-            allowed = f"at least {fastest:.2g} milliseconds, the fastest of a few students of all sizes"
+            allowed = f"at least {fastest:,.3f} milliseconds, the fastest of a few students of all sizes"
             raise ConfigError(f"{objective.entry}.limit", objective.limit, allowed)
 
 
@@ -173,6 +173,7 @@ def by_turns(device: torch.device | str) -> Iterator[Callable[[], None]]:
 def alone(device: torch.device | str) -> Iterator[None]:
     """Held while the device is measured; waits until nothing trains there. Not to be entered inside `sharing`."""
     name = digest(device_name(torch.device(device)))
+    assert name not in _shared.get(), "would wait for itself"
     with _held(f"{name}.gate", fcntl.LOCK_EX), _held(f"{name}.device", fcntl.LOCK_EX):
         yield
 

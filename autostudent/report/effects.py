@@ -40,7 +40,7 @@ class Effect:
 class Question:
     """Levels by falling effect. ``share`` of the variance at equal size that the levels explain, adjusted (ε²).
 
-    ``sized``: effects are at equal size, else (of few students) beyond the mean of all.
+    ``sized``: effects are at equal size, else (of few sizes) beyond the mean of all.
     """
 
     name: str
@@ -59,7 +59,9 @@ class Question:
         sized = (
             "“At equal size” compares each with what a student of its parameter count reaches on average in this study"
         )
-        mean = "They are too few to allow for their sizes: “beyond the mean” compares each with the mean of all"
+        mean = (
+            "They have too few different sizes to allow for these: “beyond the mean” compares each with the mean of all"
+        )
         return (
             f"Students that were trained to the end. {sized if self.sized else mean}, mean and 95 % interval in "
             "percentage points; a search is no controlled experiment, so read it as a hint."

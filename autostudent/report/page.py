@@ -63,7 +63,7 @@ CURVES_NOTE = (
     "Coloured lines are the front."
 )
 EFFECTS_NOTE = (
-    "Every variable of the search on its own, the most telling first: points beyond a student of equal size, with 95 % "
+    "Every variable of the search on its own, the most telling first: effects as above, with 95 % "
     "intervals; numbers are cut into three ranges. Among many variables some differ by chance."
 )
 

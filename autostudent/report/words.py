@@ -62,7 +62,7 @@ def times(larger: float, smaller: float) -> str:
     """The ratio as "14×"; two digits below ten."""
     ratio = larger / smaller
     if ratio < 0.095:
-        return f"{ratio:.1g}×"
+        return f"{ratio:.2f}×" if ratio >= 0.0095 else "<0.01×"
     return f"{ratio:.0f}×" if ratio >= 9.95 else f"{ratio:.1f}×"
 
 

@@ -12,6 +12,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable
 from typing import Any, Protocol, Self, TypeVar
 
+from autostudent.errors import is_of_surroundings, is_out_of_memory
 from autostudent.heap import give_back
 from autostudent.records import Cause, Failure, Result, Segment
 
@@ -121,10 +122,10 @@ def guarded(make: Callable[[], Worker], segment: Segment) -> Result:
     try:
         return make().run(segment)
     except Exception as error:
-        from autostudent.trial import cause_of  # torch, which a table needs not
-
+        cause = Cause.OUT_OF_MEMORY if is_out_of_memory(error) else Cause.BUG
+        cause = Cause.SURROUNDINGS if is_of_surroundings(error) else cause
         message = f"{type(error).__name__}: {error}"
-        return failed(segment, cause_of(error), message, traceback.format_exc())
+        return failed(segment, cause, message, traceback.format_exc())
     finally:
         give_back()
 

@@ -55,7 +55,7 @@ class RaySession:
             self._opened = True
             if threading.current_thread() is threading.main_thread():
                 # Ray aborts a process at SIGTERM; this ends it in order, as SIGINT does.
-                signal.signal(signal.SIGTERM, own if callable(own) else leave)
+                signal.signal(signal.SIGTERM, leave if own in (None, signal.SIG_DFL) else own)
                 self._after = own if own is not None else signal.SIG_DFL
         self.depth += 1
         return self

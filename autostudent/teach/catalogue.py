@@ -99,8 +99,8 @@ def make_facts(roster: Roster, teachers: Mapping[str, Teacher], dataset: Dataset
 def require_data(recipes: Iterable[Recipe], dataset: Dataset, epochs: int) -> None:
     """Raises `ConfigError` when the data, or a training of ``epochs``, does not have what a recipe needs.
 
-    That is a meta split, to learn from or to be weighed on, pictures that are not mixed with others, an epoch for
-    every generation, or a fact that nobody derives.
+    That is a meta split, to learn from or to be weighed on, pictures that are not mixed with others, or an epoch for
+    every generation. Likewise for a fact about the data that is not among those that are derived.
     """
     for recipe in recipes:
         needs = recipe.method.needs

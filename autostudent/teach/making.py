@@ -73,7 +73,7 @@ def trained(
 
 @contextmanager
 def once(entries: Sequence[Entry], name: str, say: Say) -> Iterator[bool]:
-    """Whether something of the entries is to be made; meanwhile nobody else on this machine makes it, who waits."""
+    """Whether something of the entries is to be made; who wants the same last one, on this machine, waits meanwhile."""
     if all(entry.complete for entry in entries):
         yield False
         return

@@ -87,14 +87,16 @@ def train(
     if fit is None or (stops and fit.epoch >= min(stops)):  # a stop that was added since, or lost
         fit = Fit(job)
     before = fit.seconds.get(WALL, 0.0)
-    kept = time.perf_counter()
+    kept, waited = time.perf_counter(), 0.0
 
     def spent() -> float:
-        return before + time.perf_counter() - begun
+        return before + time.perf_counter() - begun - waited
 
     def on_epoch(epoch: int) -> None:
-        nonlocal kept
+        nonlocal kept, waited
+        reached = time.perf_counter()
         pause()
+        waited += time.perf_counter() - reached
         if epoch in stops:
             stops[epoch](copy.deepcopy(fit.student).eval(), spent())
         if time.perf_counter() - kept > KEPT_EVERY_S:
@@ -103,7 +105,9 @@ def train(
             kept = time.perf_counter()
             say(f"epoch {epoch} of {optim.epochs}")
 
+    reached = time.perf_counter()
     with by_turns(device) as pause:
+        waited += time.perf_counter() - reached
         fit.run(max(stops, default=optim.epochs), on_epoch)
     return fit.student.eval(), spent()
 

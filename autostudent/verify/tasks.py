@@ -10,7 +10,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
@@ -24,7 +24,7 @@ from autostudent.distill.fit import Diverged, Fit
 from autostudent.distill.job import Job, derive_seed
 from autostudent.distill.methods import version_of
 from autostudent.measure.intervals import pack
-from autostudent.measure.latency import sharing
+from autostudent.measure.latency import by_turns
 from autostudent.measure.predict import predict
 from autostudent.measure.quality import quality
 from autostudent.records import Candidate, Value, digest
@@ -70,14 +70,15 @@ def run_task(setup: TrialSetup, task: VerifyTask) -> dict[str, Any]:
     The outcome holds metrics and, as a hexadecimal string, which test pictures were classified correctly; of a training
     that diverged it holds the reason under "failed".
     """
-    entry = Assets(setup.artifacts).entry("verified", digest([setup_key(setup), task.key]))
+    other = [setup.training.views] if setup.training.views and task.epochs != setup.epochs else []  # since CODE 3
+    entry = Assets(setup.artifacts).entry("verified", digest([setup_key(setup), task.key, *other]))
     if entry.complete:
         outcome: dict[str, Any] = json.loads(entry.read("outcome.json"))
         return outcome
     progress = entry.folder / ".unfinished"
     try:
-        with sharing(setup.device):
-            outcome = measured(bench_of(setup), task, progress)
+        with by_turns(setup.device) as pause:
+            outcome = measured(bench_of(setup), task, progress, pause)
     except Diverged as error:
         outcome = {"failed": str(error)}
     entry.commit({"outcome.json": json.dumps(outcome).encode()}, {"name": task.name})
@@ -85,10 +86,10 @@ def run_task(setup: TrialSetup, task: VerifyTask) -> dict[str, Any]:
     return outcome
 
 
-def measured(bench: Bench, task: VerifyTask, progress: Path) -> dict[str, Any]:
-    """Trains and measures. Raises `Diverged`."""
+def measured(bench: Bench, task: VerifyTask, progress: Path, pause: Callable[[], object]) -> dict[str, Any]:
+    """Trains, with a ``pause`` after each epoch, and measures. Raises `Diverged`."""
     dataset, device = bench.worker.dataset, bench.worker.device
-    fit = train(bench.job(task), progress)
+    fit = train(bench.job(task), progress, pause)
     student = fit.annealed()
     with as_it_is(bench.worker.setup.training.compile):
         logits = answers(student, dataset.validation.x, device)
@@ -103,13 +104,14 @@ def measured(bench: Bench, task: VerifyTask, progress: Path) -> dict[str, Any]:
     return outcome
 
 
-def train(job: Job, progress: Path) -> Fit:
+def train(job: Job, progress: Path, pause: Callable[[], object] = lambda: None) -> Fit:
     """A whole training; its state is kept in ``progress`` now and then, and one that is there is gone on with."""
     fit = unfinished(job, progress) or Fit(job)
     kept = time.perf_counter()
 
     def on_epoch(epoch: int) -> None:
         nonlocal kept
+        pause()
         if time.perf_counter() - kept > KEPT_EVERY_S:
             write_atomic(progress, fit.save())
             kept = time.perf_counter()

@@ -87,9 +87,22 @@ class Scalar(KD):
         return super().loss(view, state).mean()
 
 
-@pytest.mark.parametrize(("method", "shape"), [(Column(), r"\(\d+, 1\)"), (Scalar(), r"\(\)")])
-def test_a_loss_of_another_shape_is_refused(method: Method, shape: str) -> None:
-    with pytest.raises(ConfigError, match=rf"{type(method).__name__}\.loss: got {shape}; expected one value a sample"):
+@dataclass(frozen=True)
+class Weigher(KD):
+    def label_weight(self, view: View, state: State) -> Tensor:
+        return view.logits.new_ones(len(view.logits), 1)
+
+
+@pytest.mark.parametrize(
+    ("method", "given"),
+    [
+        (Column(), r"Column\.loss: got \(\d+, 1\)"),
+        (Scalar(), r"Scalar\.loss: got \(\)"),
+        (Weigher(), r"Weigher\.label_weight: got \(\d+, \d+\)"),
+    ],
+)
+def test_a_loss_of_another_shape_is_refused(method: Method, given: str) -> None:
+    with pytest.raises(ConfigError, match=f"{given}; expected one value a sample"):
         Fit(toy_job(method)).run(1)
 
 

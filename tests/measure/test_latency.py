@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import multiprocessing
 import subprocess
@@ -138,10 +139,16 @@ def measuring(log: Path) -> subprocess.Popen[bytes]:
     call = f"t.note({str(log)!r}, 'measure asks'); t.measured({str(log)!r}, 'measure', 0.1)"
     code = f"import tests.measure.test_latency as t; t.latency._folder = lambda: t.Path({str(FOLDER())!r}); {call}"
     process = subprocess.Popen([sys.executable, "-c", code], cwd=Path(__file__).parents[2])
-    while not log.exists():
-        time.sleep(0.02)
-    time.sleep(0.2)  # it waits at the gate
-    return process
+    (gate,) = FOLDER().glob("*.gate")  # this process shares the device, so it is there
+    with gate.open("w") as file:
+        while True:
+            assert process.poll() is None
+            try:
+                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return process  # it is at the gate, and lets nobody in
+            fcntl.flock(file, fcntl.LOCK_UN)
+            time.sleep(0.05)
 
 
 def lines(log: Path) -> list[str]:
@@ -203,5 +210,7 @@ def test_a_limit_that_nobody_can_meet_is_refused() -> None:
 
     for reachable in (None, 2.0, 1.7):
         require_attainable(limited(reachable), 2.0)
-    with pytest.raises(ConfigError, match=r"objectives\.latency\.limit: got 1.5; expected at least 2 milliseconds"):
+    with pytest.raises(
+        ConfigError, match=r"objectives\.latency\.limit: got 1.5; expected at least 2\.000 milliseconds"
+    ):
         require_attainable(limited(1.5), 2.0)

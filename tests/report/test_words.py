@@ -38,7 +38,7 @@ def test_percent_and_times() -> None:
     assert percent(None) == "–"
     assert times(100, 50) == "2.0×"
     assert times(1_080_000, 50_100) == "22×"
-    assert [times(1, n) for n in (2, 11, 30)] == ["0.5×", "0.09×", "0.03×"]
+    assert [times(1, n) for n in (2, 11, 30, 900)] == ["0.5×", "0.09×", "0.03×", "<0.01×"]
 
 
 def test_a_student_larger_than_its_teacher_is_not_called_smaller() -> None:

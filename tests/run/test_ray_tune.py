@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
 import sys
 import threading
 import time
@@ -11,7 +12,6 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-import ray
 
 from autostudent.errors import AutostudentError, ConfigError
 from autostudent.records import Candidate, Cause, Result, Segment
@@ -240,16 +240,31 @@ def test_a_share_that_no_machine_has_is_refused() -> None:
         RayRunner(0)
 
 
-def wait_long(value: int) -> None:
-    time.sleep(60)
+TERMINATED = """
+import sys, time
+from pathlib import Path
+import autostudent.run.ray_tune as tune
+
+def wait_long(path):
+    Path(path).touch()
+    time.sleep(300)
+
+with tune.RayRunner(1) as runner:
+    runner.map(wait_long, [sys.argv[1]])
+"""
 
 
 def test_sigterm_outside_of_a_search_closes_what_is_open(tmp_path: Path) -> None:
-    """Where teachers are trained, or students proved, Ray's own handler would abort the process."""
-    before = signal.getsignal(signal.SIGTERM)
-    threading.Timer(4.0, os.kill, (os.getpid(), signal.SIGTERM)).start()
-    with pytest.raises(SystemExit) as caught, RayRunner(1) as runner:
-        runner.map(wait_long, [1])
-    assert caught.value.code == 143
-    assert not ray.is_initialized()
-    assert signal.getsignal(signal.SIGTERM) == before
+    """Where teachers are trained, or students proved: Ray's own handler would abort the process."""
+    begun = tmp_path / "begun"
+    process = subprocess.Popen([sys.executable, "-c", TERMINATED, str(begun)], stderr=subprocess.PIPE, text=True)
+    try:
+        while not begun.exists():
+            assert process.poll() is None
+            time.sleep(0.1)
+        process.terminate()
+        _, said = process.communicate(timeout=60)
+    finally:
+        process.kill()
+    assert process.returncode == 143
+    assert "SIGTERM received" not in said

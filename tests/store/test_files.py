@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import errno
 import os
-import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from threading import Event
 
 import pytest
 
@@ -44,13 +44,17 @@ def test_a_damaged_file_is_healed_by_whoever_has_its_content(tmp_path: Path) -> 
 
 
 def test_one_of_two_makes_an_entry_and_the_other_waits_for_it(tmp_path: Path) -> None:
-    made, waited = [], []
+    made, waited, somebody = [], [], Event()
+
+    def wait(name: str) -> None:
+        waited.append(name)
+        somebody.set()
 
     def make(name: str) -> None:
         entry = Assets(tmp_path).entry("teachers", "key")
-        with entry.making(lambda: waited.append(name)):
+        with entry.making(lambda: wait(name)):
             if not entry.complete:
-                time.sleep(0.3)
+                assert somebody.wait(60)
                 made.append(name)
                 entry.commit({"weights": name.encode()}, {})
 
