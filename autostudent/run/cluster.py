@@ -92,7 +92,8 @@ def submit(
         for job in known:
             if not job.ended_somehow:
                 return job
-        wanted = base if not known else f"{base}-{len(known) + 1}"
+        last = max((int(job.id.removeprefix(base).lstrip("-") or 1) for job in known), default=0)  # some may be deleted
+        wanted = f"{base}-{last + 1}" if last else base
         interpreter = python or (sys.executable if is_loopback(urlsplit(client.get_address()).hostname) else "python")
         archive = pack(folder or Path.cwd(), {STUDY_FILE: json.dumps(filled, indent=1).encode()})
         with tempfile.TemporaryDirectory(prefix="autostudent-") as scratch:
