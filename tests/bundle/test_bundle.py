@@ -17,7 +17,7 @@ from autostudent.build.network import Network, build
 from autostudent.bundle.card import claim_text, plain
 from autostudent.bundle.export import base_files, place, require_free, spread, wanted_formats
 from autostudent.bundle.formats import ExportMismatch, compare
-from autostudent.bundle.manifest import CARD, GRAPH, MANIFEST, PREPROCESSING, WEIGHTS, _seal_of, seal
+from autostudent.bundle.manifest import CARD, GRAPH, MANIFEST, ONNX, PREPROCESSING, WEIGHTS, _seal_of, seal
 from autostudent.bundle.student import load_student
 from autostudent.data import datasets
 from autostudent.data.views import images
@@ -115,7 +115,6 @@ def other_list(files: object) -> Callable[[Path], object]:
         (other_list([]), "does not list files"),
         (other_list(None), "does not list files"),
         (other_list({GRAPH: 5}), "does not list files"),
-        (lambda folder: (folder / "README.md").write_text("mine"), r"README\.md is truncated"),
         (cut, r"weights\.safetensors is truncated: [\d,]+ of [\d,]+ bytes"),
         (edit_graph, r"graph\.json was changed after the export"),
         (edit_normalisation, r"preprocessing\.json was changed after the export"),
@@ -190,6 +189,19 @@ def test_comparison_pictures_are_spread_over_the_split(data: datasets.Dataset) -
     assert torch.equal(spread(x)[0], x[0])
     assert torch.equal(spread(x)[-1], x[-1])
     assert torch.equal(spread(x[:5]), x[:5])
+
+
+def test_a_card_may_be_written_in_but_no_exported_file(tmp_path: Path, data: datasets.Dataset) -> None:
+    files = {**base_files(network(data), data), CARD: b"# A student", ONNX: b"a program"}
+    folder = tmp_path / "bundle"
+    place(folder, files, seal(files, {"study": "s", "trial": 3}))
+    (folder / CARD).write_text("# My student, with thanks")
+    load_student(folder)
+    (folder / ONNX).write_bytes(b"a Program")
+    with pytest.raises(AssetError, match=r"student\.onnx was changed after the export"):
+        load_student(folder)
+    (folder / ONNX).unlink()  # which is not needed here
+    load_student(folder)
 
 
 def test_a_folder_with_other_things_is_left_alone(bundle: Path, tmp_path: Path) -> None:

@@ -119,7 +119,7 @@ def test_too_few_sizes_are_not_called_equal() -> None:
     assert few is not None
     assert many is not None
     assert (few.heading, many.heading) == ("Beyond the mean, points", "At equal size, points")
-    assert "too few to allow for their sizes" in few.note
+    assert "too few different sizes" in few.note
     assert "At equal size" in many.note
 
 
