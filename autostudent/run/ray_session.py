@@ -41,6 +41,7 @@ class RaySession:
         self.depth = 0
         self._opened = False
         self._before: dict[str, str | None] = {}
+        self._ended = 0  # the signal that did
         self._after: Any = None  # what is done at SIGTERM when the session is over
 
     @property
@@ -55,12 +56,12 @@ class RaySession:
             self._opened = True
             if threading.current_thread() is threading.main_thread():
                 # Ray aborts a process at SIGTERM; this ends it in order, as SIGINT does.
-                signal.signal(signal.SIGTERM, leave if own in (None, signal.SIG_DFL) else own)
+                signal.signal(signal.SIGTERM, self._leave if own in (None, signal.SIG_DFL) else own)
                 self._after = own if own is not None else signal.SIG_DFL
         self.depth += 1
         return self
 
-    def __exit__(self, *details: object) -> None:
+    def __exit__(self, kind: object = None, error: BaseException | None = None, trace: object = None) -> None:
         self.depth -= 1
         if self.depth == 0 and self._opened:
             ray.shutdown()
@@ -68,6 +69,13 @@ class RaySession:
             if self._after is not None and threading.current_thread() is threading.main_thread():
                 signal.signal(signal.SIGTERM, self._after)
             forget_token(self._before)
+            if self._ended and isinstance(error, SystemExit):  # Ray makes another one of it while it waits
+                raise SystemExit(128 + self._ended) from None
+
+    def _leave(self, number: int, frame: object) -> None:
+        """Ends the process at a signal, closing what is open."""
+        self._ended = number
+        raise SystemExit(128 + number)
 
     def _open(self) -> None:
         level = logging.INFO if self.debug else logging.ERROR
@@ -100,11 +108,6 @@ class RaySession:
         except (ConnectionError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
             hint = "; is the token that of the cluster?" if find_token() else ""
             raise AutostudentError(f"run.address: cannot join the Ray cluster at {address!r} ({error}){hint}") from None
-
-
-def leave(number: int, frame: object) -> None:
-    """Ends the process at a signal, closing what is open."""
-    raise SystemExit(128 + number)
 
 
 @cache
