@@ -65,6 +65,11 @@ def is_of_surroundings(error: BaseException) -> bool:
     return isinstance(error, OSError) and error.errno in SURROUNDINGS
 
 
+def first_line(error: BaseException) -> str:
+    """The first line of an error's text, 200 letters at most, or its type where it has none."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
+
+
 def is_out_of_memory(error: BaseException) -> bool:
     """Whether the error says that there was no memory left, on the host or on a GPU.
 

@@ -22,7 +22,8 @@ def load_student(folder: str | Path) -> Network:
     normalisation is inside. The names of the C classes stand in ``preprocessing.json``.
 
     Raises:
-        AssetError: the folder is no bundle, or a file in it is missing, truncated, edited or swapped.
+        AssetError: the folder is no bundle, a file that is read is missing, or one in it (but the card) is truncated,
+            edited or swapped.
     """
     folder = Path(folder)
     manifest = read_manifest(folder)

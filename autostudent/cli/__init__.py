@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import io
 import sys
 from collections.abc import Callable, Sequence
@@ -11,7 +10,7 @@ import typer
 
 from autostudent.cli import catalogues, cluster, export, proving, queries, searching, single
 from autostudent.cli.shown import errors
-from autostudent.errors import AutostudentError
+from autostudent.errors import AutostudentError, is_of_surroundings
 
 app = typer.Typer(
     name="autostudent",
@@ -49,7 +48,6 @@ def options(debug: bool = typer.Option(False, "--debug", help="Show tracebacks; 
     """Searches small student networks and their distillation recipe together."""
 
 
-FULL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO)  # what a write without a name fails with
 INTERRUPTED = (130, 143)  # how a command ends after SIGINT (typer sees to that) and after SIGTERM
 
 
@@ -71,7 +69,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         errors.print("autostudent: " + " ".join(str(error).split()), markup=False, highlight=False, soft_wrap=True)
         raise SystemExit(1 if trace else 2) from None
     except OSError as error:  # a file that cannot be written or read
-        if debug or (error.filename is None and error.errno not in FULL):
+        if debug or (error.filename is None and not is_of_surroundings(error)):
             raise
         where = error.filename or "what was to be written"
         errors.print(f"autostudent: {where}: {error.strerror}", markup=False, highlight=False, soft_wrap=True)

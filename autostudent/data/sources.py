@@ -19,7 +19,7 @@ import numpy as np
 
 from autostudent.data import folders
 from autostudent.data.vision_import import vision
-from autostudent.errors import ConfigError, DataError, unknown_name
+from autostudent.errors import ConfigError, DataError, first_line, unknown_name
 
 Arrays = tuple[np.ndarray, np.ndarray]
 NEVER_MIRRORED = ("SVHN", "GTSRB", "MNIST", "EMNIST", "KMNIST", "QMNIST", "USPS", "Omniglot", "RenderedSST2")
@@ -88,7 +88,7 @@ def opened(path: Path) -> Iterator[Any]:
     except FileNotFoundError:
         raise DataError(f"data.npz: there is no file {path}") from None
     except TORN as error:
-        why = "it holds Python objects" if "allow_pickle" in str(error) else one_line(error)
+        why = "it holds Python objects" if "allow_pickle" in str(error) else first_line(error)
         raise DataError(f"data.npz: {path} is not a readable npz file ({why})") from None
 
 
@@ -157,7 +157,7 @@ def torchvision_set(spec: Mapping[str, Any]) -> Raw:
         try:
             return maker(**options, **chosen)
         except Exception as error:  # data set constructors raise whatever they like
-            raise DataError(f"data.torchvision: {name} cannot be opened: {one_line(error)}") from None
+            raise DataError(f"data.torchvision: {name} cannot be opened: {first_line(error)}") from None
 
     opened = part(train_options)
     classes = tuple(str(c) for c in getattr(opened, "classes", None) or ())
@@ -188,11 +188,6 @@ def parameters(maker: type) -> set[str]:
             if all(parameter.kind is not parameter.VAR_KEYWORD for parameter in own):
                 break
     return names
-
-
-def one_line(error: BaseException) -> str:
-    """The first line of an error's text, or its type where it has none."""
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]
 
 
 SOURCES: dict[str, tuple[Callable[[Mapping[str, Any]], Raw], tuple[str, ...]]] = {

@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from autostudent.distill.optim import SGD
 from autostudent.distill.steady import again, fill, form, is_fixed, read_steadily, slopes, steadied
 from autostudent.distill.types import Output, State, View
+from autostudent.errors import first_line
 
 WARM = 3  # steps of each batch size that run as they are: kernels are chosen and loaded in them
 
@@ -132,7 +133,7 @@ class Replay:
             with torch.cuda.graph(backward, pool=self._pool, capture_error_mode="thread_local"):
                 self._step(outputs, slopes)
         except RuntimeError as error:
-            log.warning("%s is not recorded: %s", type(self.network).__name__, str(error).splitlines()[0])
+            log.warning("%s is not recorded: %s", type(self.network).__name__, first_line(error))
             self._refused = True
             self.optimizer.zero_grad()  # what was to be recorded never ran: these would be no gradients
             return None
@@ -158,7 +159,7 @@ class Replay:
                 for slope, gradient in zip(passes.slopes, slopes(value, steady.own), strict=True):
                     slope.zero_() if gradient is None else slope.copy_(gradient)
         except RuntimeError as error:
-            log.warning("the loss of %s is not recorded: %s", type(self.network).__name__, str(error).splitlines()[0])
+            log.warning("the loss of %s is not recorded: %s", type(self.network).__name__, first_line(error))
             self._steady = False
             return None
         return Loss(steady, value.detach(), graph)

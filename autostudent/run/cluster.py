@@ -24,7 +24,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 from urllib.parse import urlsplit
 
-from autostudent.errors import AutostudentError, ConfigError, ExtraMissing
+from autostudent.errors import AutostudentError, ConfigError, ExtraMissing, first_line
 from autostudent.records import digest
 from autostudent.run.ray_session import environment, find_token
 from autostudent.run.upload import pack
@@ -188,11 +188,11 @@ def _client(address: str | None, insecure: bool) -> Iterator[Any]:
         yield client
     except AuthenticationError as error:
         given = "the token was refused" if headers else "it wants a token, none was found"
-        raise AutostudentError(f"the Ray cluster at {url}: {given} ({str(error).splitlines()[0]})") from None
+        raise AutostudentError(f"the Ray cluster at {url}: {given} ({first_line(error)})") from None
     except (ConnectionError, OSError) as error:
         raise AutostudentError(f"no Ray dashboard answers at {url} ({error})") from None
     except RuntimeError as error:
-        raise AutostudentError(f"the Ray cluster at {url}: {str(error).splitlines()[0]}") from None
+        raise AutostudentError(f"the Ray cluster at {url}: {first_line(error)}") from None
 
 
 def connection(address: str | None, insecure: bool) -> tuple[str, dict[str, str]]:

@@ -16,7 +16,7 @@ from typing import Any, Self
 import ray
 from ray import cloudpickle
 
-from autostudent.errors import AutostudentError, ConfigError
+from autostudent.errors import AutostudentError, ConfigError, first_line
 from autostudent.run.base import Driver, R, Runner, T, Worker
 from autostudent.run.ray_session import RaySession, check_share
 from autostudent.run.ray_thread import Terms, TuneThread
@@ -149,7 +149,7 @@ class RayRunner(Runner):
                 for future in ray.wait(futures, num_returns=len(futures), timeout=0)[1] if futures else []:
                     ray.cancel(future, force=False)
                 if isinstance(error, ray.exceptions.RayError):  # no exception of the function: those come unpacked
-                    reason = str(error).strip().splitlines()[0]
+                    reason = first_line(error)
                     raise AutostudentError(f"a Ray worker process was lost, again and again: {reason}") from error
                 raise
 

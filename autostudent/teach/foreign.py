@@ -9,8 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from autostudent.errors import TeacherError
-from autostudent.teach.weights import first_line
+from autostudent.errors import TeacherError, first_line
 
 STAGES = ("layer1", "layer2", "layer3", "layer4")  # torchvision's ResNets and their kin
 

@@ -17,10 +17,9 @@ from torch import nn
 from autostudent.build.network import build
 from autostudent.data.datasets import Dataset
 from autostudent.data.vision_import import vision
-from autostudent.errors import ConfigError, TeacherError, unknown_name
+from autostudent.errors import ConfigError, TeacherError, first_line, unknown_name
 from autostudent.space.architecture import Architecture
 from autostudent.teach.foreign import Foreign
-from autostudent.teach.weights import first_line
 
 GROUP = "autostudent.teachers"
 IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))

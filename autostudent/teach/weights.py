@@ -15,7 +15,7 @@ from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
 from torch import Tensor, nn
 
-from autostudent.errors import TeacherError
+from autostudent.errors import TeacherError, first_line
 
 HOLDERS = ("state_dict", "model_state_dict", "model")  # keys under which training scripts keep the state dict
 NAMED = 3  # tensors that an error lists
@@ -87,8 +87,3 @@ def last_matrix(state: dict[str, Tensor]) -> str:
 def pack_state(module: nn.Module) -> bytes:
     """A module's state dict as safetensors bytes."""
     return save_tensors({n: t.detach().cpu().contiguous().clone() for n, t in module.state_dict().items()})
-
-
-def first_line(error: BaseException) -> str:
-    """The first line of an error's text, or its type where it has none."""
-    return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]

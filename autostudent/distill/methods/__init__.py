@@ -26,7 +26,7 @@ from autostudent.distill.methods.ta_ensemble import TAEnsemble
 from autostudent.distill.methods.takd import TAKD
 from autostudent.distill.methods.teacher_sweet_spot import TeacherSweetSpot
 from autostudent.distill.methods.tf_nkd import TFNKD
-from autostudent.errors import ConfigError, unknown_name
+from autostudent.errors import ConfigError, first_line, unknown_name
 
 GROUP = "autostudent.methods"
 
@@ -85,8 +85,8 @@ def find_method(key: str, name: str) -> type[Method]:
     try:
         found = point.load()
     except Exception as error:  # whatever a module raises that is imported
-        why = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise ConfigError(key, name, f"a method that can be imported; {point.value} cannot: {why}") from None
+        allowed = f"a method that can be imported; {point.value} cannot: {first_line(error)}"
+        raise ConfigError(key, name, allowed) from None
     if not (isinstance(found, type) and issubclass(found, Method)) or isabstract(found):
         raise ConfigError(key, point.value, f"a subclass of Method with a loss behind the entry point {name!r}")
     if _names.setdefault(found, name) != name:
