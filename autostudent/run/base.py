@@ -84,6 +84,10 @@ class Feed:
         return segments
 
 
+def ignore(*_: object) -> None:
+    """Whoever wants to hear nothing."""
+
+
 class Runner(ABC):
     """Where segments run. As a context manager it keeps what it started (processes, a cluster) between calls."""
 
@@ -96,8 +100,11 @@ class Runner(ABC):
         """
 
     @abstractmethod
-    def map(self, function: Callable[[T], R], items: Iterable[T]) -> list[R]:
-        """``[function(item) for item in items]``, possibly side by side; results in order, exceptions as they are."""
+    def map(self, function: Callable[[T], R], items: Iterable[T], told: Callable[[int, R], object] = ignore) -> list[R]:
+        """``[function(item) for item in items]``, possibly side by side; results in order, exceptions as they are.
+
+        ``told`` hears the place and the result of each item once, as soon as it is there.
+        """
 
     def warm(self, prepare: Callable[[], object]) -> None:
         """Says within the ``with`` block that a study will come: processes may start, and call ``prepare`` to load.

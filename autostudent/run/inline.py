@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import Callable, Iterable
 from functools import cache
 
-from autostudent.run.base import Driver, Feed, R, Runner, T, Worker, guarded
+from autostudent.run.base import Driver, Feed, R, Runner, T, Worker, guarded, ignore
 
 
 class InlineRunner(Runner):
@@ -29,6 +29,10 @@ class InlineRunner(Runner):
             segment = waiting.popleft()
             waiting.extend(feed.commit(segment, guarded(make, segment)))
 
-    def map(self, function: Callable[[T], R], items: Iterable[T]) -> list[R]:
+    def map(self, function: Callable[[T], R], items: Iterable[T], told: Callable[[int, R], object] = ignore) -> list[R]:
         """See `Runner.map`."""
-        return [function(item) for item in items]
+        results: list[R] = []
+        for place, item in enumerate(items):
+            results.append(function(item))
+            told(place, results[-1])
+        return results

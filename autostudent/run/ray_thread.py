@@ -15,7 +15,7 @@ from typing import Any
 import ray
 from ray import cloudpickle, tune
 
-from autostudent.run.base import Driver, R, Worker
+from autostudent.run.base import Driver, Worker
 from autostudent.run.ray_loop import SegmentSearcher, Stopped, StudyThread, WarmActors, Watcher
 from autostudent.run.ray_session import environment
 from autostudent.run.ray_worker import Plan, SegmentTrainable
@@ -66,30 +66,29 @@ class TuneThread:
         self._around.enter_context(_quiet(self.terms.debug))
         self._thread.start()
 
-    def apply(self, common: Any, pickled: Sequence[bytes], read: Callable[[bytes], R]) -> list[R] | None:
+    def apply(self, common: Any, pickled: Sequence[bytes], read: Callable[[int, bytes], None]) -> bool:
         """Work before the study begins, done by the workers that are warm.
 
         Args:
             common, pickled: what `autostudent.run.ray_worker.attempt` is given, for every item.
-            read: what its answer means; what it raises ends the work.
+            read: is given the place and the answer of each; what it raises ends the work.
 
         Returns:
-            What was read, in order; None where there are no such workers, or one was lost.
+            Whether all was done: not where there are no such workers, or one was lost.
         """
         actors = self._warm(min(self.terms.workers, len(pickled)))
         if pickled and not actors:
-            return None
-        answers: dict[int, R] = {}
+            return False
         running: dict[Any, tuple[int, Any]] = {}
         try:
             for place, item in enumerate(pickled):
-                actor = actors.pop() if actors else self._next(running, answers, read)
+                actor = actors.pop() if actors else self._next(running, read)
                 running[actor.apply.remote(common, item)] = place, actor
             while running:
-                self._next(running, answers, read)
+                self._next(running, read)
         except ray.exceptions.RayActorError:
             _end(running)
-            return None
+            return False
         except Exception:  # the work's own: the others stay for the study
             if running:
                 ray.wait([*running], num_returns=len(running))
@@ -97,13 +96,13 @@ class TuneThread:
         except BaseException:  # interrupted
             _end(running)
             raise
-        return [answers[place] for place in range(len(pickled))]
+        return True
 
-    def _next(self, running: dict[Any, tuple[int, Any]], answers: dict[int, R], read: Callable[[bytes], R]) -> Any:
+    def _next(self, running: dict[Any, tuple[int, Any]], read: Callable[[int, bytes], None]) -> Any:
         """The worker that is done first, after its answer was read."""
         (done,), _ = ray.wait([*running], num_returns=1)
         place, actor = running.pop(done)
-        answers[place] = read(ray.get(done))
+        read(place, ray.get(done))
         return actor
 
     def _warm(self, wanted: int) -> list[Any]:

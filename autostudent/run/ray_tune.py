@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import signal
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, Self
 
@@ -17,7 +17,7 @@ import ray
 from ray import cloudpickle
 
 from autostudent.errors import AutostudentError, ConfigError, first_line
-from autostudent.run.base import Driver, R, Runner, T, Worker
+from autostudent.run.base import Driver, R, Runner, T, Worker, ignore
 from autostudent.run.ray_session import RaySession, check_share
 from autostudent.run.ray_thread import Terms, TuneThread
 from autostudent.run.ray_worker import attempt
@@ -129,29 +129,39 @@ class RayRunner(Runner):
         if loop is not None:
             loop.close(now)
 
-    def map(self, function: Callable[[T], R], items: Iterable[T]) -> list[R]:
+    def map(self, function: Callable[[T], R], items: Iterable[T], told: Callable[[int, R], object] = ignore) -> list[R]:
         """See `Runner.map`. Warm workers do it; without them every item is a Ray task with the share of a segment."""
+        results: dict[int, R] = {}
+
+        def read(place: int, answer: bytes) -> None:
+            result = _unpack(answer)
+            if place not in results:  # the work of warm workers is done again where one of them was lost
+                told(place, result)
+            results[place] = result
+
         with self:
             common = ray.put(cloudpickle.dumps((function, self.cpus)))
             pickled = [cloudpickle.dumps(item) for item in items]
-            futures = []
-            try:
-                if self._tune is not None:
-                    told = self._tune.apply(common, pickled, _unpack)
-                    if told is not None:
-                        return told
-                    self._cool(now=True)  # they have the share that tasks need
-                task = ray.remote(num_cpus=self.cpus, num_gpus=self.gpus, max_retries=2)(attempt)
-                futures += [task.remote(common, item) for item in pickled]
-                return [_unpack(ray.get(future)) for future in futures]
-            except BaseException as error:
-                # Interrupted, not killed: Ray 2.60 aborts this process when a killed task's answer arrives after all.
-                for future in ray.wait(futures, num_returns=len(futures), timeout=0)[1] if futures else []:
-                    ray.cancel(future, force=False)
-                if isinstance(error, ray.exceptions.RayError):  # no exception of the function: those come unpacked
-                    reason = first_line(error)
-                    raise AutostudentError(f"a Ray worker process was lost, again and again: {reason}") from error
-                raise
+            if self._tune is None or not self._tune.apply(common, pickled, read):
+                self._cool(now=True)  # warm workers have the share that tasks need
+                self._tasks(common, pickled, read)
+        return [results[place] for place in range(len(pickled))]
+
+    def _tasks(self, common: Any, pickled: Sequence[bytes], read: Callable[[int, bytes], None]) -> None:
+        task = ray.remote(num_cpus=self.cpus, num_gpus=self.gpus, max_retries=2)(attempt)
+        waiting = {task.remote(common, item): place for place, item in enumerate(pickled)}
+        try:
+            while waiting:
+                (done,), _ = ray.wait([*waiting], num_returns=1)
+                read(waiting.pop(done), ray.get(done))
+        except BaseException as error:
+            # Interrupted, not killed: Ray 2.60 aborts this process when a killed task's answer arrives after all.
+            for future in ray.wait([*waiting], num_returns=len(waiting), timeout=0)[1] if waiting else []:
+                ray.cancel(future, force=False)
+            if isinstance(error, ray.exceptions.RayError):  # no exception of the function: those come unpacked
+                reason = first_line(error)
+                raise AutostudentError(f"a Ray worker process was lost, again and again: {reason}") from error
+            raise
 
 
 def _unpack(answer: bytes) -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -16,15 +17,16 @@ from torch import Tensor
 from autostudent.assets import checksum
 from autostudent.errors import ConfigError
 from autostudent.measure.quality import quality
+from autostudent.run.base import Runner
 from autostudent.store.attributes import plain
 from autostudent.store.choose import shortlist
 from autostudent.store.store import Store
-from autostudent.trial import TrialSetup, answers
+from autostudent.trial import TrialSetup, answers, warm_up
 from autostudent.verify.claims import Measured, claims_of
 from autostudent.verify.contenders import Contender, controls, family_of, student_of
-from autostudent.verify.rivals import Map, Say, rival_of, torchvision_models, torchvision_rivals
+from autostudent.verify.rivals import Say, Train, rival_of, torchvision_models, torchvision_rivals
 from autostudent.verify.speed import latencies
-from autostudent.verify.tasks import bank_seed, run_task
+from autostudent.verify.tasks import VerifyTask, bank_seed, run_task
 
 if TYPE_CHECKING:
     from autostudent.store.store import Store
@@ -93,12 +95,16 @@ def verify(
     with study.open_store() as store:
         chosen = choose(store, request)
         with study.runner() as runner:
+            load = partial(warm_up, dict(study.settings.data))
+            runner.warm(load)  # without warm workers each training on a GPU would have a process of its own to start
             prepared = study.prepare(runner, lambda event: say(event.text))
             setup = dataclasses.replace(prepared.setup, seed=bank_seed(study.shared_seed))
             study.prepare_knowledge(prepared.teachers, setup.seed, runner, lambda event: say(event.text))
-            field = contenders(study, chosen, request, setup, runner.map, say)
+            runner.warm(load)
+            train = partial(trained, runner, setup, say)
+            field = contenders(study, chosen, request, train, say)
             store.describe({VERIFIED: sorted({*already(store), *chosen})})  # before anything reads the test split
-            measured = trained(study, field, seeds, setup, runner.map, say)
+            measured = tested(study, field, seeds, train, say)
         proof = evaluated(study, prepared, measured)
         keep(store, proof)
     return proof
@@ -142,8 +148,7 @@ def contenders(
     study: Study,
     chosen: Mapping[int, Mapping[str, Any]],
     request: Request,
-    setup: TrialSetup,
-    map_: Map,
+    train: Train,
     say: Say,
 ) -> list[Contender]:
     """Each student, followed by what it is compared with."""
@@ -155,23 +160,33 @@ def contenders(
             say(f"{student.name}: {row['why']}")
         field.append(student)
         if request.compare:
-            field += [*controls(student), rival_of(study, setup, student, map_, say)]
+            field += [*controls(student), rival_of(study, student, train, say)]
             field += torchvision_rivals(models, student)
         if request.family:
             field.append(family_of(study, row, student, request.family))
     return field
 
 
-def trained(
-    study: Study, field: Sequence[Contender], seeds: int, setup: TrialSetup, map_: Map, say: Say
-) -> list[Measured]:
+def trained(runner: Runner, setup: TrialSetup, say: Say, tasks: Sequence[VerifyTask]) -> list[dict[str, Any]]:
+    """The outcome of each task, and a line about each as it comes: validation alone, the test split is for the end."""
+    done = itertools.count(1)
+
+    def told(place: int, outcome: dict[str, Any]) -> None:
+        task = tasks[place]
+        found = outcome.get("failed") or f"accuracy {outcome['validation']['accuracy']:.4f} on validation"
+        say(f"[{next(done)}/{len(tasks)}] {task.name}, seed {task.replicate}: {found}")
+
+    return runner.map(partial(run_task, setup), tasks, told)
+
+
+def tested(study: Study, field: Sequence[Contender], seeds: int, train: Train, say: Say) -> list[Measured]:
     """All trainings of all contenders in one go."""
     test = study.dataset.test
     split = checksum(test.x.numpy().tobytes() + test.y.numpy().tobytes())
     tasks = [entry.tasks(seeds, split) for entry in field]
     whole = [task for mine in tasks for task in mine]
     say(f"{len(whole)} trainings: {len(field)} networks from {seeds} seeds each")
-    outcomes = iter(map_(partial(run_task, setup), whole))
+    outcomes = iter(train(whole))
     return [Measured(entry, tuple(next(outcomes) for _ in mine)) for entry, mine in zip(field, tasks, strict=True)]
 
 

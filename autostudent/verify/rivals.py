@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -19,10 +18,9 @@ from autostudent.space.architecture import Architecture, freeze
 from autostudent.space.cost import costs
 from autostudent.space.space import load_space
 from autostudent.teach.origin import blank, torchvision_origin
-from autostudent.trial import TrialSetup
 from autostudent.verify.contenders import TRIES, Contender, optimiser
 from autostudent.verify.networks import costs_of
-from autostudent.verify.tasks import VerifyTask, run_task
+from autostudent.verify.tasks import VerifyTask
 
 if TYPE_CHECKING:
     from autostudent.study import Study
@@ -31,7 +29,7 @@ LIKE = 0.7  # a rival has at least this share of the student's parameters, and a
 SMALL = ("shufflenet_v2_x0_5", "squeezenet1_1", "mnasnet0_5", "mobilenet_v3_small")  # torchvision's smallest
 
 Say = Callable[[str], None]
-Map = Callable[[Callable[[VerifyTask], dict[str, Any]], Sequence[VerifyTask]], list[dict[str, Any]]]
+Train = Callable[[Sequence[VerifyTask]], list[dict[str, Any]]]
 
 
 def rivals_of(study: Study, student: Contender) -> list[Contender]:
@@ -75,11 +73,11 @@ def rival_key(fingerprint: str) -> str:
     return digest({"rival": fingerprint})
 
 
-def rival_of(study: Study, setup: TrialSetup, student: Contender, map_: Map, say: Say) -> Contender:
+def rival_of(study: Study, student: Contender, train: Train, say: Say) -> Contender:
     """The best of the student's rivals: each is trained once (replicate 0) and compared on the validation split."""
     field = rivals_of(study, student)
     say(f"{len(field)} plain ResNets of at most {student.costs['params']:,} parameters, compared on validation")
-    outcomes = map_(partial(run_task, setup), [entry.tasks(1, None, first=0)[0] for entry in field])
+    outcomes = train([entry.tasks(1, None, first=0)[0] for entry in field])
     scores = [outcome["validation"]["accuracy"] if "validation" in outcome else -1.0 for outcome in outcomes]
     return dataclasses.replace(field[scores.index(max(scores))], name=f"plain ResNet like {student.name}")
 
