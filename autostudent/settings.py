@@ -20,7 +20,7 @@ from autostudent.records import LATENCY, Objective
 PLACES = ("npz", "images", "root", "weights", "checkpoint", "architecture")
 """Entries of data and teachers that hold a file or folder. What a plug-in's options mean is for the plug-in alone."""
 
-LOCATIONS = (*PLACES, "students", "recipe", "space", "warm_start")
+LOCATIONS = (*PLACES, "students", "recipe", "space", "warm_start", "store", "artifacts")
 """Entries of which `StudySettings.resolved` keeps the last component only, where it is a path."""
 
 FILE_STORE = re.compile(r"((?:sqlite(?:\+\w+)?|journal):///)(?!:memory:)([^?]+)(\?.*)?")
@@ -94,13 +94,14 @@ class SearchSettings:
 
     The seed decides which students and recipes are proposed, and through them how each is initialised and trained.
     Splits, teachers and views follow from ``data.seed``, so that searches of other seeds share them. ``warm_start`` is
-    the store of an earlier study of the same space, from which ``bayes`` starts.
+    the store of an earlier study of the same space, from which ``bayes`` starts; or ``{store, study, artifacts}``,
+    where the store holds several studies, or the study kept its artifacts elsewhere than is usual.
     """
 
     proposer: str = "bayes"
     seed: int = 0
     options: Mapping[str, Any] = field(default_factory=dict)
-    warm_start: str | None = None
+    warm_start: str | Mapping[str, str] | None = None
 
     def __post_init__(self) -> None:
         if self.warm_start is not None and self.proposer != "bayes":

@@ -36,7 +36,7 @@ from autostudent.teach.forms import Form
 from autostudent.teach.knowledge import Knowledge
 from autostudent.teach.teacher import Teacher
 from autostudent.trial import TrialSetup, TrialWorker, bank_of, one_thread, warm_up
-from autostudent.warm_start import options_of, read_earlier
+from autostudent.warm_start import options_of, require_earlier
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -250,6 +250,7 @@ class Study:
 
     def run(self, progress: Progress = silent) -> Study:
         """Searches until the budget is spent; called again after a crash, it goes on where it was."""
+        require_earlier(self.settings, self.space.to_json())
         if isinstance(self.settings.run.gpus_per_trial, str):
             self.require_sound()
             self.teachers(progress)  # before any worker, whose share they decide
@@ -344,8 +345,7 @@ class Study:
         """Looks at data, teachers, space and budget, and estimates the time, without writing to the store."""
         settings = self.settings
         self.require_sound()
-        if settings.search.warm_start is not None:
-            read_earlier(settings.search.warm_start, self.space.to_json(), settings.objectives)
+        require_earlier(settings, self.space.to_json())
         teachers = self.teachers(progress)
         sizes = {}
         for name in ("params", "macs", "memory_bytes"):

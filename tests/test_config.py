@@ -62,7 +62,10 @@ def test_the_demo_study() -> None:
         ("objectives.speed=minimize", "one of: accuracy, ece, latency, macs, memory, nll, params"),
         ("objectives={accuracy: maximize, accurcy: maximize}", "did you mean 'accuracy'?"),
         ("objectives={params: minimize, macs: minimize}", "accuracy and at least one of"),
-        ("data.npz=x.npz", "exactly one source"),
+        ("data={name: digits, npz: x.npz}", "exactly one source"),
+        ("search.warm_start={study: a}", "search.warm_start.store: got None"),
+        ("search.warm_start={store: 'sqlite:///x.db', stduy: a}", "did you mean 'study'"),
+        ("search.warm_start=3", "search.warm_start: got 3; expected a mapping with the keys store, study, artifacts"),
         ("data={}", "exactly one source"),
         ("data.validation=1.0", "data.validation: got 1.0; expected a share below 1, or a count"),
         ("data.meta=1.5", "data.meta: got 1.5; expected a share below 1"),
@@ -101,6 +104,27 @@ def test_the_demo_study() -> None:
 )
 def test_what_is_refused_and_how(assignment: str, words: str) -> None:
     assert words in refused(assignment)
+
+
+def test_another_source_takes_the_place_of_the_files(tmp_path: Path) -> None:
+    assert load_settings(DIGITS, ["data.npz=/x.npz", "data.limit=100"]).data == {"npz": "/x.npz", "limit": 100}
+    study = tmp_path / "study.yaml"
+    study.write_text(DIGITS.read_text().replace("{name: digits}", "{torchvision: CIFAR10, root: /r, size: 8}"))
+    assert load_settings(study, ["data.name=digits", "data.limit=9"]).data == {"name": "digits", "limit": 9}
+    assert load_settings(study, ["data.torchvision=SVHN"]).data == {"torchvision": "SVHN", "root": "/r", "size": 8}
+    assert load_settings(study, ["data.root=/s", "data.images=/i", "data.root=null"]).data == {"images": "/i"}
+    assert load_settings(study, ["data.npz=null"]).data["torchvision"] == "CIFAR10"
+
+
+def test_an_earlier_study_is_a_store_or_one_of_its_studies() -> None:
+    told = {"store": "sqlite:////x.db", "study": "a", "artifacts": "/b"}
+    assert load_settings(DIGITS, ["search.warm_start=sqlite:////x.db"]).search.warm_start == "sqlite:////x.db"
+    assert (
+        load_settings(DIGITS, ["search.warm_start={store: 'sqlite:////x.db'}"]).search.warm_start == "sqlite:////x.db"
+    )
+    settings = load_settings(DIGITS, [f"search.warm_start={told}"])
+    assert settings.search.warm_start == told
+    assert settings.resolved()["search"]["warm_start"] == {"store": "x.db", "study": "a", "artifacts": "b"}
 
 
 def test_options_of_the_proposer_are_known() -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from autostudent.errors import AutostudentError, ConfigError
+from autostudent.errors import AutostudentError, ConfigError, StoreError
 from autostudent.records import TrialState
 from autostudent.settings import BudgetSettings, SearchSettings, SpaceSettings, StudySettings
 from autostudent.store.store import Store
@@ -82,6 +82,33 @@ def test_other_spaces_and_missing_stores_are_refused(earlier: StudySettings, tmp
     missing = dataclasses.replace(earlier, store=f"sqlite:///{tmp_path / 'nothing.db'}")
     with pytest.raises(AutostudentError, match=r"nothing\.db"):
         InlineStudy(later_of(missing, tmp_path / "b")).run()
+
+
+def test_an_earlier_study_that_is_not_there_leaves_no_trace(earlier: StudySettings, tmp_path: Path) -> None:
+    missing = dataclasses.replace(earlier, store=f"sqlite:///{tmp_path / 'nothing.db'}")
+    settings = later_of(missing, tmp_path)
+    for refused in (InlineStudy(settings).run, InlineStudy(settings).check):
+        with pytest.raises(StoreError, match=r"search\.warm_start: .*nothing\.db"):
+            refused()
+    assert not (tmp_path / "later").exists()
+
+
+def test_one_of_several_studies_of_a_store_is_named(earlier: StudySettings, tmp_path: Path) -> None:
+    shared = tmp_path / "study.db"
+    shutil.copy(earlier.store.removeprefix("sqlite:///"), shared)
+    told = {"store": f"sqlite:///{shared}", "study": earlier.study, "artifacts": earlier.artifacts}
+    settings = dataclasses.replace(
+        later_of(earlier, tmp_path, trials=1),
+        store=told["store"],
+        search=SearchSettings("bayes", 5, warm_start=told),
+    )
+    InlineStudy(settings).run()
+    InlineStudy(settings).check()  # it has its copy: the earlier study is not looked for
+    other = dataclasses.replace(settings, study="third", search=SearchSettings("bayes", 5, warm_start=told["store"]))
+    with pytest.raises(StoreError, match=r"search\.warm_start: .*single study.*\{store: URL, study: NAME\}"):
+        InlineStudy(other).run()
+    with Store.read(told["store"], "later") as store:
+        assert len(store.trials()) == 1
 
 
 def test_only_bayes_starts_from_an_earlier_study() -> None:

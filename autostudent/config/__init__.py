@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from autostudent.config.checking import like, objectives, parse, require_proposer, teacher
-from autostudent.config.entries import StudyEntry
+from autostudent.config.entries import SOURCE_OPTIONS, SOURCES, EarlierEntry, StudyEntry
 from autostudent.errors import ConfigError, unknown_name
 from autostudent.settings import (
     PLACES,
@@ -38,11 +38,21 @@ VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
 
 
 def override(raw: dict[str, Any], assignments: Sequence[str]) -> dict[str, Any]:
-    """``raw`` with every ``key.path=value`` of ``--set`` applied; values are read as YAML."""
+    """``raw`` with every ``key.path=value`` of ``--set`` applied; values are read as YAML.
+
+    Another source of data takes the place of the file's, whose own options go with it.
+    """
+    values: dict[str, Any] = {}
     for assignment in assignments:
         key, equals, text = assignment.partition("=")
         if not equals or not key:
             raise ConfigError("--set", assignment, "key=value, for example data.npz=FILE or budget.trials=100")
+        values[key] = load_yaml(f"value: {text}")["value"]
+    data = raw.get("data")
+    sources = [name for name in SOURCES if values.get(f"data.{name}") is not None]
+    if sources and isinstance(data, dict) and all(data.get(name) is None for name in sources):
+        raw["data"] = {key: entry for key, entry in data.items() if key not in (*SOURCES, *SOURCE_OPTIONS)}
+    for key, value in values.items():
         *parents, last = key.split(".")
         node = raw
         for parent in parents:
@@ -50,8 +60,8 @@ def override(raw: dict[str, Any], assignments: Sequence[str]) -> dict[str, Any]:
                 node[parent] = {}
             node = node[parent]
             if not isinstance(node, dict):
-                raise ConfigError("--set", assignment, f"a key below a mapping; {parent} holds {node!r}")
-        node[last] = load_yaml(f"value: {text}")["value"]
+                raise ConfigError("--set", f"{key}={value}", f"a key below a mapping; {parent} holds {node!r}")
+        node[last] = value
     return raw
 
 
@@ -160,7 +170,6 @@ def build(raw: Mapping[str, Any]) -> StudySettings:
         require_classifier(name, "rivals.torchvision")
     require_proposer(entry.search)
     url = placed(entry.store or default_store(entry.study))
-    earlier = placed(entry.search.warm_start) if entry.search.warm_start else None
     if "latency" in entry.objectives and entry.run.address is not None:
         raise ConfigError("run.address", entry.run.address, "none with the objective latency: it is this machine's")
     if entry.run.gpus_per_trial == "auto" and entry.run.address is not None:
@@ -175,7 +184,7 @@ def build(raw: Mapping[str, Any]) -> StudySettings:
         store=url,
         artifacts=place(entry.artifacts) if entry.artifacts else default_artifacts(url, entry.study),
         ladder=LadderSettings(**entry.ladder.model_dump()) if entry.ladder else None,
-        search=SearchSettings(**{**entry.search.model_dump(), "warm_start": earlier}),
+        search=SearchSettings(**{**entry.search.model_dump(), "warm_start": earlier(entry.search.warm_start)}),
         training=TrainingSettings(**entry.training.model_dump(exclude_none=True)),
         run=RunSettings(**{"timeout_s" if k == "timeout" else k: v for k, v in entry.run.model_dump().items()}),
         rivals=RivalSettings(**{**entry.rivals.model_dump(), "space": named_or_placed(entry.rivals.space)})
@@ -183,6 +192,16 @@ def build(raw: Mapping[str, Any]) -> StudySettings:
         else None,
         retention=entry.retention,
     )
+
+
+def earlier(entry: EarlierEntry | None) -> str | dict[str, str] | None:
+    """What `SearchSettings.warm_start` holds: where nothing else is said, the store alone."""
+    if entry is None:
+        return None
+    store = placed(entry.store)
+    named = {"study": entry.study, "artifacts": place(entry.artifacts) if entry.artifacts else None}
+    told = {key: value for key, value in named.items() if value is not None}
+    return {"store": store, **told} if told else store
 
 
 def load_study(path: str | Path, assignments: Sequence[str] = (), *, store: str | None = None) -> Study:

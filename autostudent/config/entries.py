@@ -21,6 +21,7 @@ from autostudent.settings import BudgetSettings
 from autostudent.space.yaml_loader import parse_quantity
 
 SOURCES = ("name", "npz", "images", "torchvision")
+SOURCE_OPTIONS = ("root", "download", "options", "size")  # that belong to one source or two
 
 
 def not_bool(value: object) -> object:
@@ -233,11 +234,24 @@ class BudgetEntry(Entry):
         return BudgetSettings(self.trials, self.epochs, tuple(self.rungs or thirds))
 
 
+def store_alone(value: object) -> object:
+    """A text is the store."""
+    return {"store": value} if isinstance(value, str) else value
+
+
+class EarlierEntry(Entry):
+    """An earlier study to start from; ``study`` where its store holds several."""
+
+    store: str
+    study: str | None = None
+    artifacts: str | None = None
+
+
 class SearchEntry(Entry):
     proposer: str = "bayes"
     seed: Annotated[int, BeforeValidator(not_bool), Field(ge=0)] = 0
     options: dict[str, Any] = {}
-    warm_start: str | None = None
+    warm_start: Annotated[EarlierEntry | None, BeforeValidator(store_alone)] = None
 
 
 class TrainingEntry(Entry):

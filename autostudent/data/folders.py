@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,9 +14,19 @@ import numpy as np
 from autostudent.data.vision_import import vision
 from autostudent.errors import ConfigError, DataError
 
-SPLITS = {"train": "train", "val": "validation", "valid": "validation", "validation": "validation", "test": "test"}
+SPLITS = {
+    "train": "train",
+    "training": "train",
+    "val": "validation",
+    "valid": "validation",
+    "validation": "validation",
+    "dev": "validation",
+    "test": "test",
+    "testing": "test",
+}
 """What a folder beside others holds, by its name in small letters."""
 
+ORIENTATION, SIDEWAYS = 0x0112, (5, 6, 7, 8)  # the EXIF tag, and its values of pictures that are stored lying
 LARGEST_DEFAULT = 64  # pixels of the longer side when the study names no size: a CPU can search at that
 
 
@@ -60,7 +71,7 @@ def listed(root: Path) -> Folder:
             raise DataError(f"data.images: the class folder {name!r} in {root} has a name that is not UTF-8")
     files: list[tuple[str, int]] = []
     for label, name in enumerate(classes):
-        found = sorted(str(path) for path in (root / name).rglob("*") if is_picture(path, extensions))
+        found = sorted(path for path in files_below(root / name) if is_picture(path, extensions))
         if not found:
             kinds = " ".join(extensions)
             raise DataError(f"data.images: the class folder {root / name} holds no picture ({kinds})")
@@ -68,19 +79,47 @@ def listed(root: Path) -> Folder:
     return Folder(root, tuple(classes), tuple(files))
 
 
-def is_picture(path: Path, extensions: Sequence[str]) -> bool:
+def files_below(root: Path) -> Iterator[str]:
+    """Every file in a folder and its sub-folders, those behind links too, but for hidden folders: copies lie there."""
+    seen: set[str] = set()
+    for folder, below, names in os.walk(root, followlinks=True):
+        real = os.path.realpath(folder)
+        below[:] = [] if real in seen else [name for name in below if not name.startswith(".")]
+        if real not in seen:
+            yield from (os.path.join(folder, name) for name in names)
+        seen.add(real)
+
+
+def is_picture(path: str, extensions: Sequence[str]) -> bool:
     """Whether a file is meant to be a picture: systems leave hidden files of the same name beside one."""
-    return path.suffix.lower() in extensions and not path.name.startswith(".") and path.is_file()
+    name = os.path.basename(path)
+    return name.lower().endswith(tuple(extensions)) and not name.startswith(".") and os.path.isfile(path)
 
 
-def picture_size(folder: Folder, asked: object) -> tuple[int, int]:
-    """(height, width) to which every picture is brought: ``asked``, or the most common one within `LARGEST_DEFAULT`."""
-    if asked is not None:
-        return given_size(asked)
-    seen = Counter(opened(path).size for path, _ in folder.files)
-    width, height = min(seen, key=lambda size: (-seen[size], size))
-    scale = min(1.0, LARGEST_DEFAULT / max(width, height))
-    return max(1, round(height * scale)), max(1, round(width * scale))
+def outline(folder: Folder, asked: object) -> tuple[tuple[int, int], bool]:
+    """(height, width) to which every picture is brought, and whether all of them are grey.
+
+    The size is ``asked``, or the most common one within `LARGEST_DEFAULT`.
+    """
+    size = None if asked is None else given_size(asked)
+    seen: Counter[tuple[int, int]] = Counter()
+    grey = True
+    for path, _ in folder.files:
+        with opened(path) as image:
+            seen[size_of(image)] += 1
+            grey = grey and is_grey(image)
+    return size or fitting(min(seen, key=lambda one: (-seen[one], one))), grey
+
+
+def size_of(image: Any) -> tuple[int, int]:
+    """Pillow's (width, height) of an image as it is to be seen; of a PNG as it is stored, to read no more than that."""
+    lying = image.format != "PNG" and image.getexif().get(ORIENTATION) in SIDEWAYS
+    return image.size[::-1] if lying else image.size
+
+
+def is_grey(image: Any) -> bool:
+    """Whether a Pillow image has no colours."""
+    return image.mode in ("1", "L", "LA", "La") or image.mode.startswith("I;16")
 
 
 def given_size(asked: object) -> tuple[int, int]:
@@ -101,16 +140,33 @@ def opened(path: str) -> Any:
         raise DataError(f"data.images: {path} is not a readable picture") from None
 
 
-def read(folder: Folder, size: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
-    """Every picture as RGB of ``size``: ``(n, H, W, 3)`` uint8 and labels ``(n,)``."""
-    out = np.empty((len(folder.files), *size, 3), np.uint8)
+def read(folder: Folder, size: tuple[int, int], grey: bool) -> tuple[np.ndarray, np.ndarray]:
+    """Every picture in ``size``, uint8 ``(n, H, W)`` if they are to be ``grey``, else ``(n, H, W, 3)``; its labels."""
+    out = np.empty((len(folder.files), *size, *(() if grey else (3,))), np.uint8)
     for number, (path, _) in enumerate(folder.files):
         with opened(path) as image:
             try:
-                out[number] = np.asarray(resized(eight_bit(image).convert("RGB"), size))
+                out[number] = np.asarray(resized(plain(image, grey), size))
             except Exception as error:
                 raise DataError(f"data.images: {path} is not a readable picture ({error})") from None
     return out, np.array([label for _, label in folder.files], np.int64)
+
+
+def plain(image: Any, grey: bool) -> Any:
+    """A Pillow image upright, opaque and grey or RGB. What is transparent shows white, as on a page.
+
+    Raises:
+        ValueError: as `eight_bit`.
+    """
+    from PIL import Image, ImageOps
+
+    image = eight_bit(image)
+    if image.getexif().get(ORIENTATION, 1) != 1:
+        image = ImageOps.exif_transpose(image)
+    if image.has_transparency_data:
+        image = image.convert("RGBA")
+        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
+    return image.convert("L" if grey else "RGB")
 
 
 def eight_bit(image: Any) -> Any:
@@ -144,11 +200,9 @@ def collect(dataset: Iterable[Any], name: str, asked: object) -> tuple[np.ndarra
         if not hasattr(image, "convert") or isinstance(label, bool) or not isinstance(label, int | np.integer):
             kinds = f"{type(image).__name__}, {type(label).__name__}"
             raise DataError(f"data.torchvision: {name} gives ({kinds}); expected pictures with class numbers")
-        image = eight_bit(image)
-        grey = image.mode in ("L", "1")
-        image = image if grey else image.convert("RGB")
+        image = plain(image, is_grey(image))
         size = size or fitting(image.size)
-        pictures.append(np.asarray(resized(image.convert("L") if grey else image, size)))
+        pictures.append(np.asarray(resized(image, size)))
         labels.append(int(label))
     if not pictures:
         raise DataError(f"data.torchvision: {name} is empty")

@@ -19,7 +19,7 @@ import numpy as np
 
 from autostudent.data import folders
 from autostudent.data.vision_import import vision
-from autostudent.errors import ConfigError, DataError, first_line, unknown_name
+from autostudent.errors import AutostudentError, ConfigError, DataError, first_line, unknown_name
 
 Arrays = tuple[np.ndarray, np.ndarray]
 NEVER_MIRRORED = ("SVHN", "GTSRB", "MNIST", "EMNIST", "KMNIST", "QMNIST", "USPS", "Omniglot", "RenderedSST2")
@@ -116,23 +116,75 @@ def class_names(names: np.ndarray, path: Path) -> tuple[str, ...]:
 
 
 def pictures(spec: Mapping[str, Any]) -> Raw:
-    """``{images: FOLDER}``: one sub-folder a class; or ``train`` (``validation``) and ``test`` folders of such."""
+    """``{images: FOLDER}``: one sub-folder a class; or ``train`` (``validation``) and ``test`` folders of such.
+
+    Where all pictures to train on are grey, so are the others.
+    """
     root = Path(str(spec["images"])).expanduser()
     parts = folders.parts(root)
-    size = folders.picture_size(parts["train"], spec.get("size"))
+    how = folders.outline(parts["train"], spec.get("size"))
     classes = parts["train"].classes
     for part in parts.values():
         if part.classes != classes:
             raise DataError(f"data.images: {part.root} has classes {part.classes}, but {parts['train'].root} {classes}")
-    validation = folders.read(parts["validation"], size) if "validation" in parts else None
-    test = (lambda: folders.read(parts["test"], size)) if "test" in parts else None
-    return Raw(root.name, folders.read(parts["train"], size), classes, test, validation)
+    validation = folders.read(parts["validation"], *how) if "validation" in parts else None
+    test = (lambda: folders.read(parts["test"], *how)) if "test" in parts else None
+    return Raw(root.name, folders.read(parts["train"], *how), classes, test, validation)
+
+
+WAYS: dict[str, tuple[Any, ...]] = {"train": (True, False), "split": ("train", "test", "val")}
+"""By what name torchvision data sets take a split, and its values: to train on, to test on, or else to test on."""
+
+
+@dataclass(frozen=True)
+class NamedSet:
+    """A torchvision data set: its class, and the options that all splits of it are opened with."""
+
+    name: str
+    maker: type
+    options: Mapping[str, Any]
+
+    def part(self, **chosen: Any) -> Any:
+        """One split, opened."""
+        try:
+            return self.maker(**self.options, **chosen)
+        except Exception as error:  # data set constructors raise whatever they like
+            raise DataError(f"data.torchvision: {self.name} cannot be opened: {first_line(error)}") from None
+
+    @contextmanager
+    def reading(self) -> Iterator[None]:
+        """Turns what a torn picture raises, or a class that holds none, into a `DataError`."""
+        try:
+            yield
+        except AutostudentError:
+            raise
+        except Exception as error:
+            raise DataError(f"data.torchvision: {self.name} cannot be read: {first_line(error)}") from None
+
+    def test_split(self, way: str) -> dict[str, Any]:
+        """What opens the test split. It is looked into now: a search should not end before it is found unfit."""
+        refused = None
+        for value in WAYS[way][1:]:
+            try:
+                found = self.part(**{way: value})
+            except DataError as error:
+                refused = refused or error
+                continue
+            with self.reading():
+                label = next(iter(found), (None, 0))[1]
+            if label is None:
+                allowed = f"data.options: {{{way}: {str(WAYS[way][0]).lower()}}} holds out pictures to train on instead"
+                raise DataError(f"data.torchvision: the test split of {self.name} has no labels; {allowed}")
+            return {way: value}
+        assert refused is not None
+        raise refused
 
 
 def torchvision_set(spec: Mapping[str, Any]) -> Raw:
     """``{torchvision: NAME, root: FOLDER}``: any torchvision data set whose labels are class numbers.
 
     ``download: true`` lets torchvision fetch it; ``options`` go to its constructor (EMNIST: ``{split: letters}``).
+    Where there is no split "test", "val" is it.
     """
     datasets, name = vision("datasets"), str(spec["torchvision"])
     known = [n for n in datasets.__all__ if isinstance(getattr(datasets, n), type)]
@@ -146,25 +198,17 @@ def torchvision_set(spec: Mapping[str, Any]) -> Raw:
         options["root"] = str(Path(str(spec["root"])).expanduser())
     if "download" in accepted:
         options["download"] = bool(spec.get("download", False))
-    ways: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
-        "train": ({"train": True}, {"train": False}),
-        "split": ({"split": "train"}, {"split": "test"}),
-    }
-    cut = next((key for key in ways if key in accepted and key not in options), None)
-    train_options, test_options = ways[cut] if cut else ({}, {})
-
-    def part(chosen: Mapping[str, Any]) -> Any:
-        try:
-            return maker(**options, **chosen)
-        except Exception as error:  # data set constructors raise whatever they like
-            raise DataError(f"data.torchvision: {name} cannot be opened: {first_line(error)}") from None
-
-    opened = part(train_options)
-    classes = tuple(str(c) for c in getattr(opened, "classes", None) or ())
+    way = next((way for way in WAYS if way in accepted and way not in options), None)
+    source = NamedSet(name, maker, options)
+    opened = source.part(**({way: WAYS[way][0]} if way else {}))
+    given = getattr(opened, "classes", None) or ()
+    classes = tuple(", ".join(c) if isinstance(c, tuple) else str(c) for c in given)  # ImageNet's have several names
     first = 1 if classes[:1] == ("N/A",) else 0  # EMNIST's letters count from one
+    held_out = source.test_split(way) if way else None
 
     def collected(chosen: Any, size: object) -> Arrays:
-        x, y = folders.collect(chosen, name, size)
+        with source.reading():
+            x, y = folders.collect(chosen, name, size)
         return x, y - first
 
     train = collected(opened, spec.get("size"))
@@ -173,7 +217,7 @@ def torchvision_set(spec: Mapping[str, Any]) -> Raw:
         name,
         train,
         classes[first:] or None,
-        (lambda: collected(part(test_options), size)) if cut else None,
+        (lambda: collected(source.part(**held_out), size)) if held_out else None,
         mirrored=name not in NEVER_MIRRORED,
     )
 

@@ -76,9 +76,10 @@ class ParetoSampler(BaseSampler):
     alone: else candidates are chosen with values of it that are not tried.
 
     Raises:
-        ValueError: from ``study.optimize`` or ``study.ask``, for costs that are not finite, not one an objective, or
-            exact for some candidates only; for a reference of another length; where nothing feasible is drawn; and for
-            an objective that suggests what ``define`` does not.
+        ValueError: for a ``startup`` below 1 and a reference that is no number. From ``study.optimize`` or
+            ``study.ask``, for costs that are not finite, not one an objective, or exact for some candidates only; for
+            features that are now more and now fewer; for a reference of another length; where nothing feasible is
+            drawn; and for an objective that suggests what ``define`` does not.
     """
 
     def __init__(
@@ -94,7 +95,10 @@ class ParetoSampler(BaseSampler):
         **options: Any,
     ) -> None:
         self._costs, self._features, self._feasible, self._define = costs, features, feasible, define
-        self._reference, self._startup = reference, startup
+        self._startup = operator.index(startup)
+        if self._startup < 1:
+            raise ValueError(f"startup is {startup}; expected at least 1 trial to learn from")
+        self._reference = None if reference is None else [None if r is None else float(r) for r in reference]
         self._seed = int(np.random.SeedSequence().generate_state(1)[0]) if seed is None else operator.index(seed)
         self._options = options
         self._begin()
@@ -182,11 +186,11 @@ class ParetoSampler(BaseSampler):
             exact = [all(cost is not None for cost in column) for column in zip(*probes, strict=True)]
             if all(exact):  # something has to be worth measuring; the first is, with its cost as a feature
                 exact[0] = False
-        references = [None] * len(wanted) if self._reference is None else list(self._reference)
+        references = [None] * len(wanted) if self._reference is None else self._reference
         if len(references) != len(wanted):
             raise ValueError(f"reference has {len(references)} entries; the study has {len(wanted)} objectives")
         objectives = tuple(
-            Objective(str(i), direction, reference=None if r is None else float(r), exact=e)
+            Objective(str(i), direction, reference=r, exact=e)
             for i, (direction, e, r) in enumerate(zip(wanted, exact, references, strict=True))
         )
         problem = Problem(space, objectives, (1,), ENDLESS, self._seed, self._describer(space, exact))
@@ -206,6 +210,8 @@ class ParetoSampler(BaseSampler):
         return told
 
     def _describer(self, space: StudySpace, exact: Sequence[bool]) -> Callable[[Candidate], Description]:
+        counts: set[int] = set()
+
         def describe(candidate: Candidate) -> Description:
             params = space.params(candidate.config)
             known = self._costs_of(params, len(exact)) if self._costs else []
@@ -213,6 +219,9 @@ class ParetoSampler(BaseSampler):
                 raise ValueError(f"costs gave None as objective {missing[0]} for {params}, and a value for others")
             costs = {str(i): cost for i, cost in enumerate(known) if cost is not None}
             features = tuple(map(float, _asked(self._features, "features", params))) if self._features else ()
+            counts.add(len(features))
+            if len(counts) > 1:
+                raise ValueError(f"features gave {len(features)} numbers for {params}, and another count for others")
             feasible = bool(_asked(self._feasible, "feasible", params)) if self._feasible else True
             return Description(digest(dict(candidate.config)), costs, features, feasible)
 

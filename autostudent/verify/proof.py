@@ -92,6 +92,9 @@ def verify(
         raise ConfigError("trials", list(trials), "numbers of trials, or None for a choice by this program")
     request = Request(None if trials is None else tuple(trials), shortlist, seeds, compare, family)
     Store.read(study.settings.store, study.settings.study).close()  # nothing is made where there is nothing
+    _ = (
+        study.dataset.test
+    )  # a file of it that is torn is found before any training, and before a student counts as read
     with study.open_store() as store:
         chosen = choose(store, request)
         with study.runner() as runner:

@@ -138,6 +138,44 @@ def test_torchvision_test_pictures_take_the_size_of_training_pictures(tmp_path):
     assert data.test.x.shape == (16, 3, 10, 12)
 
 
+def imagenette(root, split="val"):
+    rng = np.random.default_rng(0)
+    for part, count in (("train", 20), (split, 6)):
+        for name in ("n01440764", "n02102040"):
+            folder = root / "imagenette2" / part / name
+            folder.mkdir(parents=True)
+            for number in range(count):
+                Image.fromarray(rng.integers(0, 256, (12, 10, 3), dtype=np.uint8)).save(folder / f"{number}.JPEG")
+    return {"torchvision": "Imagenette", "root": str(root)}
+
+
+def test_torchvision_sets_that_call_the_test_split_val(tmp_path):
+    data = load(imagenette(tmp_path))
+    assert data.classes[:2] == ("tench, Tinca tinca", "English springer, English springer spaniel")
+    assert (len(data.train) + len(data.validation), len(data.test)) == (40, 12)
+
+
+def test_a_torn_picture_of_torchvision_is_named(tmp_path):
+    spec = imagenette(tmp_path)
+    whole = tmp_path / "imagenette2" / "train" / "n01440764" / "3.JPEG"
+    whole.write_bytes(b"torn")
+    with pytest.raises(DataError, match=r"Imagenette cannot be read: .*3\.JPEG"):
+        load(spec)
+
+
+def test_a_test_split_without_labels_is_refused_at_once(tmp_path):
+    folder = tmp_path / "fer2013"
+    folder.mkdir()
+    pixels = " ".join(["0"] * 2304)
+    for name, head, row in (("train", "emotion,pixels", f'0,"{pixels}"'), ("test", "pixels", f'"{pixels}"')):
+        (folder / f"{name}.csv").write_text("\n".join([head, *[row] * 8]))
+    told = r"the test split of FER2013 has no labels; data\.options: \{split: train\}"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("torchvision.datasets.fer2013.check_integrity", lambda *given, **named: True)
+        with pytest.raises(DataError, match=told):
+            load({"torchvision": "FER2013", "root": str(tmp_path)})
+
+
 def write_idx(path, array):
     """A file in the format of MNIST: magic number, big-endian sizes, bytes."""
     header = bytes([0, 0, 8, array.ndim]) + b"".join(int(n).to_bytes(4, "big") for n in array.shape)

@@ -100,9 +100,73 @@ def test_splits_by_other_names(tmp_path):
     assert (len(data.train), len(data.validation), len(data.test)) == (16, 20, 4)
 
 
+@pytest.mark.parametrize("names", [("Training", "Testing"), ("training", "validation", "testing"), ("train", "dev")])
+def test_splits_by_longer_names(tmp_path, names):
+    data = load(laid_out(tmp_path, *names))
+    assert data.classes == ("a", "b")
+    assert len(data.validation) == (20 if len(names) == 3 or "dev" in names else 4)
+
+
+def test_grey_pictures_stay_grey_and_are_not_mirrored(tmp_path):
+    for part in ("train", "test"):
+        for name in ("a", "b"):
+            write(tmp_path / part / name, 10, mode="L")
+    data = load({"images": str(tmp_path)})
+    assert data.shape == (1, 10, 12)
+    assert not data.augment.flip
+    write(tmp_path / "test" / "a", 10)  # in colours: what is trained on decides
+    assert load({"images": str(tmp_path)}).test.x.shape[1] == 1
+    write(tmp_path / "train" / "a", 1)
+    data = load({"images": str(tmp_path)})
+    assert data.shape == (3, 10, 12)
+    assert data.augment.flip
+
+
+def test_copies_in_hidden_folders_are_passed_over_and_links_followed(tmp_path):
+    for name in ("a", "b"):
+        write(tmp_path / "data" / name, 10)
+    before = load({"images": str(tmp_path / "data")}).fingerprint
+    shutil.copytree(tmp_path / "data" / "a", tmp_path / "data" / "a" / ".ipynb_checkpoints")
+    (tmp_path / "data" / "a" / "round").symlink_to(tmp_path / "data" / "a")
+    assert load({"images": str(tmp_path / "data")}).fingerprint == before
+    write(tmp_path / "more", 5, seed=2)
+    (tmp_path / "data" / "a" / "more").symlink_to(tmp_path / "more")
+    data = load({"images": str(tmp_path / "data")})
+    assert len(data.train) + len(data.validation) + len(data.test) == 25
+
+
+def test_pictures_are_turned_upright(tmp_path):
+    """A phone stores a portrait lying, and says so beside it."""
+    upright = np.random.default_rng(9).integers(0, 256, (12, 8, 3), dtype=np.uint8)
+    for name in ("a", "b"):
+        write(tmp_path / name, 5, (8, 12))
+    Image.fromarray(upright).save(tmp_path / "a" / "plain.tiff")
+    lying = Image.fromarray(upright).transpose(Image.Transpose.ROTATE_90)
+    told = Image.Exif()
+    told[0x0112] = 6
+    lying.save(tmp_path / "b" / "lying.tiff", exif=told)
+    data = load({"images": str(tmp_path), "test": 1, "validation": 1, "meta": 0})
+    assert data.shape == (3, 12, 8)
+    found = [part.x[i] for part in (data.train, data.validation, data.test) for i in range(len(part))]
+    assert sum(np.array_equal(x.numpy().transpose(1, 2, 0), upright) for x in found) == 2
+
+
+def test_what_is_transparent_shows_white(tmp_path):
+    hidden = np.random.default_rng(0).integers(0, 256, (8, 8, 4), dtype=np.uint8)
+    hidden[..., 3] = 0
+    hidden[0, 0] = (1, 2, 3, 255)
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        for number in range(6):
+            Image.fromarray(hidden).save(tmp_path / name / f"{number}.png")
+    x = load({"images": str(tmp_path)}).train.x[0].numpy()
+    assert x[:, 0, 0].tolist() == [1, 2, 3]
+    assert (x[:, 1:] == 255).all()
+
+
 def test_a_split_is_no_class(tmp_path):
     spec = laid_out(tmp_path, "train", "test", "unlabelled")
-    told = "folders test, train, unlabelled; expected train, val, valid, validation, test and nothing else, or one"
+    told = "folders test, train, unlabelled; expected train, training, val, .*, testing and nothing else, or one"
     with pytest.raises(DataError, match=told) as caught:
         load(spec)
     assert "\n" not in str(caught.value)

@@ -221,9 +221,18 @@ def _defined(trial: optuna.Trial) -> dict[str, Any]:
         ({"costs": lambda p: [None, size(p) if p["lr"] > 1.1e-4 else None]}, "costs gave None as objective 1 for"),
         ({"reference": [1.0]}, "reference has 1 entries; the study has 2 objectives"),
         ({"feasible": lambda p: False}, "feasible refused all of 3840 candidates"),
+        ({"features": lambda p: [1.0] * (1 + ("kernel" in p))}, "features gave . numbers for .* and another count for others"),
     ],
 )
 def test_what_functions_of_the_user_get_wrong_is_said(options: dict[str, Any], said: str) -> None:
     study = study_of(ParetoSampler(define=define, seed=7, **options, **SMALL))
     with pytest.raises(ValueError, match=said):
         study.optimize(objective, n_trials=14)
+
+
+@pytest.mark.parametrize(
+    ("options", "said"), [({"startup": 0}, "startup is 0; expected at least 1"), ({"reference": ["a", 1]}, "'a'")]
+)
+def test_what_can_be_seen_to_be_wrong_is_said_at_once(options: dict[str, Any], said: str) -> None:
+    with pytest.raises(ValueError, match=said):
+        ParetoSampler(**options)
