@@ -264,6 +264,15 @@ def wording(failure: Failure) -> str:
     return re.sub(r"[0-9a-f]{8,}|\d+", "#", failure.message)
 
 
+def timed_elsewhere(store: Store, device: str) -> list[str]:
+    """Remembers what latencies are measured on; a line where students of the study were measured on something else."""
+    before = store.described().get("timed_on", device)
+    store.describe({"timed_on": device})
+    if before == device or not store.trials():
+        return []
+    return [f"latency: students so far were measured on {before}, from now on it is {device}: do not compare the two"]
+
+
 def require_same_teachers(store: Store, keys: Mapping[str, str]) -> None:
     """Raises `StoreError` when a study that has students would go on with other teachers than those of these keys."""
     before = store.described().get("teachers", {})

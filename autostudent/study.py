@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property, partial
@@ -11,16 +10,10 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from autostudent.assets import Assets
-from autostudent.build.network import build
 from autostudent.data import datasets
-from autostudent.data.views import Augment, ViewBank, images
-from autostudent.distill.fit import Fit
-from autostudent.distill.job import Job
-from autostudent.distill.methods import METHODS
-from autostudent.distill.optim import Optim
 from autostudent.distill.recipe import Recipe, read_recipe, require_entries
-from autostudent.driver import Event, StudyDriver, require_same_teachers, silent
-from autostudent.measure.latency import latency_of, require_attainable
+from autostudent.driver import Event, StudyDriver, require_same_teachers, silent, timed_elsewhere
+from autostudent.measure.latency import device_model, latency_of, require_attainable
 from autostudent.problem import Catalogue, above_chance, make_problem, require_feasible, structural, with_references
 from autostudent.propose import make as make_proposer
 from autostudent.records import LATENCY, Candidate, Description, Objective, Problem, digest
@@ -35,7 +28,7 @@ from autostudent.teach.catalogue import informed, make_facts, make_teachers, req
 from autostudent.teach.forms import Form
 from autostudent.teach.knowledge import Knowledge
 from autostudent.teach.teacher import Teacher
-from autostudent.trial import TrialSetup, TrialWorker, bank_of, one_thread, warm_up
+from autostudent.trial import TrialSetup, TrialWorker, bank_of, epoch_seconds, one_thread, warm_up
 from autostudent.warm_start import options_of, require_earlier
 
 if TYPE_CHECKING:
@@ -271,6 +264,9 @@ class Study:
     def driver(self, store: Store, prepared: Preparation, options: dict[str, Any], progress: Progress) -> StudyDriver:
         """Who asks, hands out and remembers; what was prepared is written beside the students first."""
         require_same_teachers(store, {name: teacher.key for name, teacher in prepared.teachers.items()})
+        if self.settings.timed:
+            for line in timed_elsewhere(store, device_model(torch.device(self.device))):
+                progress(Event("resume", line))
         store.describe(self.provenance(prepared))
         self.remember_teachers(store, prepared)
         return StudyDriver(
@@ -372,28 +368,6 @@ class Study:
         """
         budget, workers = self.settings.budget, self.settings.run.workers
         feasible = sorted((d.costs["macs"], c.key, c) for c, d in self.drawn if d.feasible)
-        epoch = self.epoch_seconds(feasible[len(feasible) // 2][2])
+        graph = self.catalogue.architecture(feasible[len(feasible) // 2][2])
+        epoch = epoch_seconds(graph, self.dataset, self.settings.training.batch_size, self.device, self.seed)
         return STARTUP_S + OVERHEAD * epoch * epochs_of(budget.rungs, budget.trials) / workers
-
-    def epoch_seconds(self, candidate: Candidate) -> float:
-        """Seconds that one epoch of this student takes on labels only, from a few timed batches."""
-        training, dataset = self.settings.training, self.dataset
-        graph = self.catalogue.architecture(candidate)
-        some = dataset.train.x[: 4 * training.batch_size]
-        job = Job(
-            student=lambda seed: build(graph, seed, dataset.mean, dataset.std),
-            method=METHODS["none"](),
-            sources=(),
-            bank=ViewBank(some, 2, self.seed, Augment()),
-            labels=dataset.train.y[: len(some)],
-            classes=len(dataset.classes),
-            optim=Optim(epochs=2, batch_size=training.batch_size),
-            seed=self.seed,
-            images=images,
-            device=torch.device(self.device),
-        )
-        fit = Fit(job)
-        fit.run(1)
-        started = time.perf_counter()
-        fit.run(2)
-        return (time.perf_counter() - started) * len(dataset.train.y) / len(some)

@@ -19,7 +19,7 @@ import torch
 from autostudent.cli.proving import verify as command
 from autostudent.data.datasets import Dataset
 from autostudent.distill.fit import Fit
-from autostudent.errors import ConfigError
+from autostudent.errors import ConfigError, DataError
 from autostudent.measure.intervals import pack
 from autostudent.records import Candidate
 from autostudent.settings import RivalSettings, SearchSettings
@@ -57,6 +57,18 @@ def test_a_search_never_reads_the_test_split(tmp_path: Path, monkeypatch: pytest
 
     monkeypatch.setattr(Dataset, "test", property(forbidden))
     InlineStudy(small_settings(tmp_path, trials=3)).run()
+
+
+def test_a_test_split_that_cannot_be_read_costs_nothing(study: InlineStudy, monkeypatch: pytest.MonkeyPatch) -> None:
+    def torn(self: Dataset) -> Any:
+        raise DataError("3.png is not a readable picture")
+
+    monkeypatch.setattr(Dataset, "test", property(torn))
+    monkeypatch.setattr("autostudent.verify.tasks.Fit", None)
+    with pytest.raises(DataError, match=r"3\.png"):
+        verify(study, [taught(study)], seeds=2)
+    with Store.read(study.settings.store, study.settings.study) as store:
+        assert taught(study) not in proof.already(store)
 
 
 @pytest.mark.slow

@@ -124,6 +124,11 @@ def device_name(device: torch.device) -> str:
     return f"{platform.node()} {processor()}"
 
 
+def device_model(device: torch.device) -> str:
+    """What is the same for devices of a kind, in words."""
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else processor()
+
+
 @cache
 def processor() -> str:
     """The model of this machine's processor, where Linux knows it, else its kind."""

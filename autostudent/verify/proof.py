@@ -25,7 +25,7 @@ from autostudent.trial import TrialSetup, answers, warm_up
 from autostudent.verify.claims import Measured, claims_of
 from autostudent.verify.contenders import Contender, controls, family_of, student_of
 from autostudent.verify.rivals import Say, Train, rival_of, torchvision_models, torchvision_rivals
-from autostudent.verify.speed import latencies
+from autostudent.verify.speed import latencies, too_slow
 from autostudent.verify.tasks import VerifyTask, bank_seed, run_task
 
 if TYPE_CHECKING:
@@ -108,7 +108,7 @@ def verify(
             field = contenders(study, chosen, request, train, say)
             store.describe({VERIFIED: sorted({*already(store), *chosen})})  # before anything reads the test split
             measured = tested(study, field, seeds, train, say)
-        proof = evaluated(study, prepared, measured)
+        proof = evaluated(study, prepared, measured, say)
         keep(store, proof)
     return proof
 
@@ -193,10 +193,12 @@ def tested(study: Study, field: Sequence[Contender], seeds: int, train: Train, s
     return [Measured(entry, tuple(next(outcomes) for _ in mine)) for entry, mine in zip(field, tasks, strict=True)]
 
 
-def evaluated(study: Study, prepared: Preparation, measured: Sequence[Measured]) -> Proof:
-    """Rows with teacher and baseline around them, and what may be claimed."""
+def evaluated(study: Study, prepared: Preparation, measured: Sequence[Measured], say: Say) -> Proof:
+    """Rows with teacher and baseline around them, and what may be claimed; ``say`` hears who is slower than allowed."""
     teacher, right = teacher_row(study, prepared)
     times = latencies(study, prepared, measured)
+    for line in too_slow(times, study.settings.objectives, study.settings.teacher):
+        say(line)
     rows = [teacher, *(entry.row() for entry in measured), logistic_row(study)]
     rows = [{**row, **times.get(row["name"], {})} for row in rows]
     return Proof(plain(rows), plain(claims_of(measured, teacher, right)))

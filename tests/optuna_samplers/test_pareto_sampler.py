@@ -221,7 +221,10 @@ def _defined(trial: optuna.Trial) -> dict[str, Any]:
         ({"costs": lambda p: [None, size(p) if p["lr"] > 1.1e-4 else None]}, "costs gave None as objective 1 for"),
         ({"reference": [1.0]}, "reference has 1 entries; the study has 2 objectives"),
         ({"feasible": lambda p: False}, "feasible refused all of 3840 candidates"),
-        ({"features": lambda p: [1.0] * (1 + ("kernel" in p))}, "features gave . numbers for .* and another count for others"),
+        (
+            {"features": lambda p: [1.0] * (1 + ("kernel" in p))},
+            "features gave . numbers for .* and another count for others",
+        ),
     ],
 )
 def test_what_functions_of_the_user_get_wrong_is_said(options: dict[str, Any], said: str) -> None:
