@@ -154,8 +154,8 @@ class Study:
         """The frozen teachers: the catalogue's, then the ladder's assistants as far as recipes can ask for them."""
         ladder = self.settings.ladder
         wanted = {name for recipe in self.recipes for name in recipe.teachers} | {*self.settings.roster.ladder}
-        stages = self.catalogue.architecture(self.drawn[0][0]).stages
-        taps = [f"stage{number}" for number in range(1, len(stages) + 1)]
+        fewest = min((drawn for drawn, _ in self.drawn), key=lambda drawn: float(drawn.config.get("stage.count", 0)))
+        taps = self.catalogue.architecture(fewest).taps
         teachers = make_teachers(
             self.settings.teachers,
             ladder,

@@ -139,7 +139,8 @@ def require_open(recipes: Iterable[Recipe], teachers: Mapping[str, Teacher], stu
         for name in known:
             info = teachers[name].info
             missing = [tap for tap in needs.taps if tap not in info.taps]
-            if "penultimate" not in info.taps or missing:
+            headless = "penultimate" not in info.taps and (needs.access == "heads" or not needs.taps)
+            if headless or missing:
                 lacks = ", ".join(missing) or "linear head"
                 raise ConfigError(f"teachers.{name}", f"no {lacks}", f"a teacher that lets {recipe.name} look inside")
             unfit = [tap for tap in needs.taps if needs.access == "heads" and info.taps[tap][0] != info.width]

@@ -98,7 +98,8 @@ def toy_view(
 
     def output(info: NetworkInfo) -> Output:
         logits = torch.randn(BATCH, CLASSES, generator=rng) * scale
-        taps = {tap: torch.randn(BATCH, info.taps[tap][0], MAP, MAP, generator=rng) for tap in needs.taps}
+        shapes = {tap: (BATCH, info.taps[tap][0], *((MAP, MAP) if info.taps[tap][1] else ())) for tap in needs.taps}
+        taps = {tap: torch.randn(shape, generator=rng) for tap, shape in shapes.items()}
         return Output(logits, taps)
 
     def head(info: NetworkInfo) -> nn.Module:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from autostudent.distill.job import Job, Source, network_info
@@ -13,9 +14,11 @@ from autostudent.distill.methods.ta_ensemble import MIXES, SCORES
 from autostudent.distill.optim import Optim
 from autostudent.distill.types import Batch, Output
 
+STAGES = (1, 2, 3)  # of a `ToyNet`, and the factors by which their maps are smaller
+
 
 class ToyNet(nn.Module):
-    """A convolution with batch norm, a pooled penultimate tap and a linear head."""
+    """A convolution with batch norm, three sizes of its map as stages, a pooled penultimate tap and a linear head."""
 
     def __init__(self, seed: int, width: int = 8, classes: int = 3) -> None:
         super().__init__()
@@ -25,12 +28,14 @@ class ToyNet(nn.Module):
             self.norm = nn.BatchNorm2d(width)
             self.linear = nn.Linear(width, classes)
         self.width = width
-        self.taps: Mapping[str, tuple[int, int]] = {"stage1": (width, 1), "penultimate": (width, 0)}
+        stages = {f"stage{n}": (width, n) for n in STAGES}
+        self.taps: Mapping[str, tuple[int, int]] = {**stages, "penultimate": (width, 0)}
 
     def features(self, x: Tensor, taps: Sequence[str]) -> tuple[Tensor, dict[str, Tensor]]:
-        stage1 = torch.relu(self.norm(self.conv(x)))
-        pooled = stage1.mean((2, 3))
-        every = {"stage1": stage1, "penultimate": pooled}
+        first = torch.relu(self.norm(self.conv(x)))
+        pooled = first.mean((2, 3))
+        stages = {f"stage{n}": first if n == 1 else F.avg_pool2d(first, n) for n in STAGES}
+        every = {**stages, "penultimate": pooled}
         return self.linear(pooled), {name: every[name] for name in taps}
 
     def forward(self, x: Tensor) -> Tensor:
@@ -40,12 +45,12 @@ class ToyNet(nn.Module):
         return self.linear(penultimate)
 
     def top(self, tap: str) -> nn.Module:
-        assert tap == "stage1"
+        assert tap in self.taps
         return Top(self.width, self.linear.out_features)
 
 
 class Top(nn.Module):
-    """What is above "stage1" of a `ToyNet`, freshly initialised."""
+    """What is above a stage of a `ToyNet`, freshly initialised."""
 
     def __init__(self, width: int, classes: int) -> None:
         super().__init__()
