@@ -154,8 +154,7 @@ class Study:
         """The frozen teachers: the catalogue's, then the ladder's assistants as far as recipes can ask for them."""
         ladder = self.settings.ladder
         wanted = {name for recipe in self.recipes for name in recipe.teachers} | {*self.settings.roster.ladder}
-        fewest = min((drawn for drawn, _ in self.drawn), key=lambda drawn: float(drawn.config.get("stage.count", 0)))
-        taps = self.catalogue.architecture(fewest).taps
+        taps = self.catalogue.architecture(self.drawn[0][0]).taps
         teachers = make_teachers(
             self.settings.teachers,
             ladder,

@@ -1,9 +1,9 @@
 """The pure losses on what networks hold inside: maps, embeddings and the relations among them.
 
-Letters: B batch, D features, H and W pixels, M modalities. Maps are ``(B, channels, H, W)``, embeddings ``(B, D)``; those
-of student and teacher may differ in channels and D, and maps in size where `alike` was called before. Every function
-gives ``(B,)`` unless it says otherwise, also where the paper's value belongs to the whole batch: then the mean over B is
-the paper's. None waits for the device, and none has a slope that explodes where vectors vanish or samples coincide.
+Letters: B batch, D features, H and W pixels, M modalities. Maps are ``(B, channels, H, W)``, embeddings ``(B, D)``.
+Those of student and teacher may differ in channels and in D; `alike` brings maps to one size. Every function gives
+``(B,)`` unless it says otherwise, also where the paper's value belongs to the whole batch: then it is the mean over B.
+None waits for the device, and no slope explodes where vectors vanish or samples coincide.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ SAME = 1e-12  # squared distance of two samples that count as one
 
 def alike(student: Tensor, teacher: Tensor) -> tuple[Tensor, Tensor]:
     """Two maps at the smaller of their sizes: the larger one is averaged down."""
-    size = [min(a, b) for a, b in zip(student.shape[-2:], teacher.shape[-2:], strict=True)]
-    small = [x if list(x.shape[-2:]) == size else F.adaptive_avg_pool2d(x, size) for x in (student, teacher)]
-    return small[0], small[1]
+    size = min(student.shape[-2], teacher.shape[-2]), min(student.shape[-1], teacher.shape[-1])
+    own, wanted = (x if x.shape[-2:] == size else F.adaptive_avg_pool2d(x, size) for x in (student, teacher))
+    return own, wanted
 
 
 def unit(x: Tensor, least: float = VANISHED) -> Tensor:

@@ -156,6 +156,8 @@ def test_the_study_over_all_methods_tries_each_of_them() -> None:
     recipes = [read_recipe(proposal.candidate.config, study.settings.roster) for proposal in asked]
 
     assert len(recipes) == 40
-    assert set().union(*map(ids, recipes)) == set(METHODS) - FEATURES, "the draws changed: give the study another search.seed"
+    assert set().union(*map(ids, recipes)) == set(METHODS) - FEATURES, (
+        "the draws changed: give the study another search.seed"
+    )
     assert {name for recipe in recipes for name in recipe.teachers} >= {*study.settings.teachers, "ta2", "flat2"}
     assert budget.rungs == (budget.epochs,)  # nobody is pruned
