@@ -98,7 +98,7 @@ class Course:
             say=say,
         )
         require_open(read, teachers, student.taps)
-        make_facts(self.roster, teachers, self.dataset, assets)
+        make_facts(self.roster, teachers, self.dataset, assets, read)
         setup = TrialSetup(
             data=self.dataset.spec,
             fingerprint=self.dataset.fingerprint,

@@ -188,7 +188,7 @@ class Study:
         teachers = self.teachers(progress)
         training = settings.training
         looks = self.prepare_knowledge(teachers, self.shared_seed, runner, progress)
-        make_facts(settings.roster, teachers, self.dataset, self.assets)
+        make_facts(settings.roster, teachers, self.dataset, self.assets, self.recipes)
         main = teachers[settings.teacher]
         slowest = 2 * self.latencies()[-1] if settings.timed else None
         objectives = with_references(settings.objectives, self.probes, main.metrics, len(self.dataset.classes), slowest)

@@ -122,6 +122,9 @@ ROWS: dict[str, list[dict[str, Any]]] = {
     "at": three({"kd.loss": "at"}, {"at.beta": 100.0}, {"at.weight": 1.0}),
     "sp": three({"kd.loss": "sp"}, {"sp.beta": 300.0}, {"sp.weight": 1.0}),
     "rkd": three({"kd.loss": "rkd"}, {"rkd.distance": 2.5, "rkd.angle": 5.0}, {"rkd.weight": 1.0}),
+    "pursuhint": three(
+        {"kd.loss": "pursuhint"}, {"pursuhint.hint": "at", "pursuhint.beta": 500.0}, {"pursuhint.beta": 5.0}
+    ),
     "modality_gram": three(
         {"kd.loss": "modality_gram"}, {"modality_gram.beta": 100.0}, {"modality_gram.weight": 0.0}
     ),

@@ -53,6 +53,11 @@ def stages(count: int) -> tuple[str, ...]:
     return tuple(f"stage{number}" for number in range(1, count + 1))
 
 
+def hint_taps(count: int) -> tuple[str, ...]:
+    """The taps of so many hint points of a teacher."""
+    return tuple(f"hint{number}of{count}" for number in range(1, count + 1))
+
+
 def active(view: View, tap: str) -> tuple[Tensor, Tensor]:
     """The maps of student and teacher at a tap as the next layer reads them (after a ReLU), at one size."""
     return alike(view.own.taps[tap].relu(), view.sources[0].taps[tap].relu())

@@ -8,11 +8,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from autostudent.build.network import Block
+from autostudent.distill.hinted import hint_taps
 from autostudent.distill.job import Job, Source, network_info
 from autostudent.distill.method import Method
 from autostudent.distill.methods.ta_ensemble import MIXES, SCORES
 from autostudent.distill.optim import Optim
 from autostudent.distill.types import Batch, Output
+from autostudent.teach.hint_points import named
 
 STAGES = (1, 2, 3)  # of a `ToyNet`, and the factors by which their maps are smaller
 
@@ -30,6 +33,8 @@ class ToyNet(nn.Module):
         self.width = width
         stages = {f"stage{n}": (width, n) for n in STAGES}
         self.taps: Mapping[str, tuple[int, int]] = {**stages, "penultimate": (width, 0)}
+        self.blocks = tuple(Block(name, place, width, place + 1) for place, name in enumerate(stages))
+        self.depths = {block.name: (block.depth + 1) / len(stages) for block in self.blocks}
 
     def features(self, x: Tensor, taps: Sequence[str]) -> tuple[Tensor, dict[str, Tensor]]:
         first = torch.relu(self.norm(self.conv(x)))
@@ -96,7 +101,7 @@ def toy_data(samples: int = 48, classes: int = 3, seed: int = 0) -> tuple[Tensor
 
 
 def toy_source(seed: int, name: str = "main", width: int = 12) -> Source:
-    """A live frozen teacher."""
+    """A live frozen teacher; up to three hint points are its stages."""
     network = ToyNet(seed, width).eval().requires_grad_(False)
 
     @torch.no_grad()
@@ -104,7 +109,9 @@ def toy_source(seed: int, name: str = "main", width: int = 12) -> Source:
         logits, tapped = network.features(batch.x, taps)
         return Output(logits, tapped)
 
-    return Source(network_info(name, network, 3), outputs, network, lambda s: ToyNet(s, width))
+    source = Source(network_info(name, network, 3), outputs, network, lambda s: ToyNet(s, width))
+    points = {tap: f"stage{place + 1}" for n in STAGES for place, tap in enumerate(hint_taps(n))}
+    return named(source, points)
 
 
 def toy_weights(samples: int, teachers: int) -> dict[str, Tensor]:

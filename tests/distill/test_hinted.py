@@ -19,6 +19,7 @@ from autostudent.distill.methods.at import AT
 from autostudent.distill.methods.fitnets import FitNets
 from autostudent.distill.methods.kd import KD
 from autostudent.distill.methods.modality_gram import ModalityGram
+from autostudent.distill.methods.pursuhint import Matched, PursuHint, matched
 from autostudent.distill.methods.rkd import RKD
 from autostudent.distill.methods.sp import SP
 from autostudent.distill.types import Output, State, View
@@ -27,7 +28,7 @@ from autostudent.testing.methods import Bench, toy_info, toy_spec
 from autostudent.testing.toys import ToyNet, toy_job
 from tests.distill.bench import only
 
-NAMES = ("fitnets", "at", "sp", "rkd", "modality_gram")
+NAMES = ("fitnets", "at", "sp", "rkd", "pursuhint", "modality_gram")
 
 
 def made(name: str, **knobs: float) -> Hinted:
@@ -57,7 +58,9 @@ def same(x: Tensor) -> Tensor:
 def as_teacher(bench: Bench, method: Hinted) -> tuple[View, State]:
     """A view in which the student has the teacher's maps, and the state of a student as wide as the teacher."""
     spec = toy_spec(method)
-    view = dataclasses.replace(bench.view, own=dataclasses.replace(bench.view.own, taps=bench.view.sources[0].taps))
+    shown = bench.view.sources[0].taps
+    taps = dict(zip(method.needs.taps, shown.values(), strict=True))
+    view = dataclasses.replace(bench.view, own=dataclasses.replace(bench.view.own, taps=taps))
     return view, method.init(dataclasses.replace(spec, student=toy_info("student", 6)))
 
 
@@ -87,6 +90,8 @@ def test_a_student_like_its_teacher_has_nothing_to_learn(name: str) -> None:
     view, state = as_teacher(only(method), method)
     if name == "fitnets":
         state.regressor = nn.ReLU()  # the identity on what comes after a ReLU
+    if name == "pursuhint":
+        state.regressors = nn.ModuleList([nn.ReLU()] * 3)
 
     assert method.loss(view, state).abs().max() < 1e-6
 
@@ -100,7 +105,7 @@ def test_scales_of_maps_do_not_matter(name: str) -> None:
     assert torch.allclose(method.loss(louder, bench.state), method.loss(bench.view, bench.state), rtol=1e-3, atol=1e-6)
 
 
-@pytest.mark.parametrize("name", ["fitnets", "at", "sp", "modality_gram"])
+@pytest.mark.parametrize("name", ["fitnets", "at", "sp", "pursuhint", "modality_gram"])
 def test_maps_count_as_the_next_layer_reads_them(name: str) -> None:
     method = made(name, weight=0.0)
     bench = only(method)
@@ -185,3 +190,32 @@ def test_rkd_takes_maps_for_their_means() -> None:
     spread = with_maps(vectors, lambda x: x[:, :, None, None].expand(-1, -1, 2, 2), same)
 
     assert torch.allclose(bench.method.loss(spread, bench.state), bench.method.loss(vectors, bench.state))
+
+
+def test_hint_points_go_to_stages_of_like_depth_in_order() -> None:
+    thirds = (1 / 3, 2 / 3, 1.0)
+
+    assert matched([0.4], thirds) == (0,)
+    assert matched([0.9], thirds) == (2,)
+    assert matched([0.1, 0.2, 0.3], thirds) == (0, 1, 2)
+    assert matched([0.6, 0.7], thirds) == (0, 1)
+    assert matched([0.7, 0.8], thirds) == (1, 2)
+
+
+def test_more_hint_points_than_stages_are_refused() -> None:
+    with pytest.raises(ConfigError, match=r"PursuHint\.points: got 3; expected at most 2"):
+        PursuHint(points=3, stages=2)
+
+
+def test_pursuhint_is_the_sum_over_its_points() -> None:
+    method = PursuHint(points=2, hint="at", weight=0.0, beta=10.0)
+    bench = only(method)
+    state, own, shown = bench.state, bench.view.own.taps, bench.view.sources[0].taps
+    assert isinstance(state, Matched)
+    pairs = [(own[f"stage{place + 1}"], shown[f"hint{k}of2"]) for k, place in enumerate(state.places, 1)]
+    parts = [map_losses.attention_transfer(a.relu(), b.relu()) for a, b in pairs]
+
+    assert set(own) == {"stage1", "stage2", "stage3"}
+    assert set(shown) == {"hint1of2", "hint2of2"}
+    assert not list(state.parameters())
+    assert torch.allclose(method.loss(bench.view, state), 10 * torch.stack(parts).sum(0))

@@ -19,6 +19,7 @@ from autostudent.distill.methods.fitnets import FitNets
 from autostudent.distill.methods.kd import KD
 from autostudent.distill.methods.modality_gram import ModalityGram
 from autostudent.distill.methods.nkd import NKD
+from autostudent.distill.methods.pursuhint import PursuHint
 from autostudent.distill.methods.rkd import RKD
 from autostudent.distill.methods.self_kd import SelfKD
 from autostudent.distill.methods.sp import SP
@@ -46,6 +47,7 @@ VARIANTS = {
     "sp beside kd": SP(labels=0.1, weight=0.9, stage=2),
     "rkd of angles": RKD(labels=0.1, weight=0.9, distance=0.0, angle=100.0),
     "modality_gram without kd": ModalityGram(labels=1.0, weight=0.0, beta=100.0, stages=2, width=16),
+    "pursuhint by attention": PursuHint(hint="at", points=2, beta=500.0),
     "stopped hints": ESKD(inner=FitNets(), stop=0.75),
     "ctkd over hints": CTKD(inner=FitNets(weight=0.9, beta=10.0)),
     "ctkd over amal": CTKD(span=5.0, inner=AMAL(teacher_weight=0.1, meta_lr=150.0)),
@@ -66,7 +68,7 @@ class TestVariants(MethodSuite):
 
 
 ONE_VOICE = {"kd", "dkd", "nkd", "dist", "continuation_kd", "amal"}
-HINTED = {"fitnets", "at", "sp", "rkd", "modality_gram"}
+HINTED = {"fitnets", "at", "sp", "rkd", "pursuhint", "modality_gram"}
 LOSSES = {name for name, cls in METHODS.items() if not issubclass(cls, Wrapper)}
 TAKEN = {
     "takd": ONE_VOICE | HINTED | {"bd_kd", "sokd"},

@@ -38,7 +38,7 @@ SPACES = {
     "kd_single": ALONE,
     "kd_features": ALONE,
 }
-FEATURES = {"fitnets", "at", "sp", "rkd", "modality_gram"}  # in a space of their own
+FEATURES = {"fitnets", "at", "sp", "rkd", "pursuhint", "modality_gram"}  # in a space of their own
 WHOLE = ("kd_all", "kd_features")  # that together search everything
 
 LEFT_OUT = {
@@ -47,6 +47,7 @@ LEFT_OUT = {
     "kd.kl_reduction": "a factor of the weight, which is searched",
     "dgkd.kl_reduction": "a factor of the weight, which is searched",
     **dict.fromkeys((f"{name}.labels" for name in FEATURES), "one factor of all terms, which the learning rate is too"),
+    "pursuhint.stages": "three, as many as students have",
     "modality_gram.width": "the sketch of a cosine: wide enough",
     "ctkd.lowest": "1 wherever the method was used; the span moves the temperature",
 }

@@ -23,6 +23,7 @@ from autostudent.distill.methods.kd import KD
 from autostudent.distill.methods.modality_gram import ModalityGram
 from autostudent.distill.methods.nkd import NKD
 from autostudent.distill.methods.none import NoTeacher
+from autostudent.distill.methods.pursuhint import PursuHint
 from autostudent.distill.methods.rkd import RKD
 from autostudent.distill.methods.self_kd import SelfKD
 from autostudent.distill.methods.sokd import SOKD
@@ -57,6 +58,7 @@ METHODS: dict[str, type[Method]] = {
     "at": AT,
     "sp": SP,
     "rkd": RKD,
+    "pursuhint": PursuHint,
     "modality_gram": ModalityGram,
     "ctkd": CTKD,
     "eskd": ESKD,
