@@ -202,9 +202,10 @@ def test_hint_points_go_to_stages_of_like_depth_in_order() -> None:
     assert matched([0.7, 0.8], thirds) == (1, 2)
 
 
-def test_more_hint_points_than_stages_are_refused() -> None:
-    with pytest.raises(ConfigError, match=r"PursuHint\.points: got 3; expected at most 2"):
-        PursuHint(points=3, stages=2)
+def test_four_hint_points_need_four_stages() -> None:
+    assert PursuHint(points=1).needs.taps == ("stage1", "stage2", "stage3")
+    assert PursuHint(points=4).needs.taps == ("stage1", "stage2", "stage3", "stage4")
+    assert PursuHint(points=4).needs.teacher_taps == ("hint1of4", "hint2of4", "hint3of4", "hint4of4")
 
 
 def test_pursuhint_is_the_sum_over_its_points() -> None:

@@ -47,7 +47,6 @@ LEFT_OUT = {
     "kd.kl_reduction": "a factor of the weight, which is searched",
     "dgkd.kl_reduction": "a factor of the weight, which is searched",
     **dict.fromkeys((f"{name}.labels" for name in FEATURES), "one factor of all terms, which the learning rate is too"),
-    "pursuhint.stages": "three, as many as students have",
     "modality_gram.width": "the sketch of a cosine: wide enough",
     "ctkd.lowest": "1 wherever the method was used; the span moves the temperature",
 }

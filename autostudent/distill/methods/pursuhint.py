@@ -13,9 +13,9 @@ from autostudent.distill import map_losses
 from autostudent.distill.hinted import Hinted, adapter, hint_taps, stages
 from autostudent.distill.method import Paper, hp
 from autostudent.distill.types import Needs, Spec, State, View
-from autostudent.errors import ConfigError
 
 LOSSES = ("fitnets", "at")
+STAGES = 3  # of a student, that may learn from hint points
 
 
 class Matched(State):
@@ -52,18 +52,12 @@ class PursuHint(Hinted):
     labels: float = hp(0.5, low=0.0, high=4.0, doc="weight of the labels")
     weight: float = hp(0.9, low=0.0, high=4.0, doc="weight of the teacher's logits")
     beta: float = hp(50.0, low=0.0, high=10000.0, doc="weight of the hints; those of at are some ten times smaller")
-    points: int = hp(3, low=1, high=4, doc="how many hint points, at most as many as stages")
-    stages: int = hp(3, low=1, high=4, doc="how many of the student's stages may learn from them, from the first")
+    points: int = hp(3, low=1, high=4, doc="how many hint points; four need a student of four stages, others of three")
     hint: str = hp("fitnets", choices=LOSSES, doc="whose loss compares maps")
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.points > self.stages:
-            raise ConfigError("PursuHint.points", self.points, f"at most {self.stages}, the student's stages")
 
     @property
     def taps(self) -> tuple[str, ...]:
-        return stages(self.stages)
+        return stages(max(self.points, STAGES))
 
     @property
     def needs(self) -> Needs:
@@ -71,7 +65,7 @@ class PursuHint(Hinted):
 
     def init(self, spec: Spec) -> Matched:
         own, [teacher] = spec.student, spec.teachers
-        even = {tap: (place + 1) / self.stages for place, tap in enumerate(self.taps)}  # where depths are not known
+        even = {tap: (place + 1) / len(self.taps) for place, tap in enumerate(self.taps)}  # where depths are not known
         depths = [own.depths.get(tap, even[tap]) for tap in self.taps]
         state = Matched(matched([teacher.depths[tap] for tap in hint_taps(self.points)], depths))
         if self.hint == "fitnets":
