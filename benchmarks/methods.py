@@ -119,7 +119,7 @@ ROWS: dict[str, list[dict[str, Any]]] = {
         {"kd.loss": "ca_mkd", "ca_mkd.weights": "gradient"}, {"ca_mkd.weight": 3.0}, {"ca_mkd.temperature": 2.0}
     ),
     "fitnets": three({"kd.loss": "fitnets"}, {"fitnets.beta": 10.0}, {"fitnets.weight": 1.0}),
-    "at": three({"kd.loss": "at"}, {"at.beta": 100.0}, {"at.weight": 1.0}),
+    "at": three({"kd.loss": "at"}, {"at.beta": 100.0}, {"at.beta": 10.0, "at.weight": 1.0}),
     "sp": three({"kd.loss": "sp"}, {"sp.beta": 300.0}, {"sp.weight": 1.0}),
     "rkd": three({"kd.loss": "rkd"}, {"rkd.distance": 2.5, "rkd.angle": 5.0}, {"rkd.weight": 1.0}),
     "pursuhint": three(

@@ -18,8 +18,9 @@ class AT(Hinted):
 
     Q is the squares' mean over channels, at length one over the pixels. Channels may differ.
 
-    Note: the mean over pixels and the weight of 1000 are the authors' code's. The larger map is averaged down, and both
-    come after a ReLU.
+    Note: the mean over pixels and the weight of 1000 are the authors' code's. Q has length one, so that the mean is the
+    larger the fewer the pixels: pictures smaller than theirs (32 x 32) want a smaller beta. The larger map is averaged
+    down, and both come after a ReLU.
     """
 
     paper = Paper(
