@@ -85,7 +85,6 @@ class Course:
         wanted = {name for recipe in read for name in recipe.teachers}
         tops = {self.ladder.of} if self.ladder and wanted - set(self.teachers) else set()
         specs = {name: spec for name, spec in self.teachers.items() if name in wanted | tops}
-        taps = [f"stage{number}" for number in range(1, len(student.stages) + 1)]
         teachers = make_teachers(
             specs,
             self.ladder,
@@ -93,13 +92,13 @@ class Course:
             wanted,
             self.dataset,
             assets,
-            look=lambda found: require_open(read, found, taps),
+            look=lambda found: require_open(read, found, student.taps),
             device=self.device,
             seed=seed,
             say=say,
         )
-        require_open(read, teachers, taps)
-        make_facts(self.roster, teachers, self.dataset, assets)
+        require_open(read, teachers, student.taps)
+        make_facts(self.roster, teachers, self.dataset, assets, read)
         setup = TrialSetup(
             data=self.dataset.spec,
             fingerprint=self.dataset.fingerprint,

@@ -147,8 +147,7 @@ class Study:
         """The frozen teachers: the catalogue's, then the ladder's assistants as far as recipes can ask for them."""
         ladder = self.settings.ladder
         wanted = {name for recipe in self.recipes for name in recipe.teachers} | {*self.settings.roster.ladder}
-        stages = self.catalogue.architecture(self.drawn[0][0]).stages
-        taps = [f"stage{number}" for number in range(1, len(stages) + 1)]
+        taps = self.catalogue.architecture(self.drawn[0][0]).taps
         teachers = make_teachers(
             self.settings.teachers,
             ladder,
@@ -182,7 +181,7 @@ class Study:
         teachers = self.teachers(progress)
         training = settings.training
         looks = self.prepare_knowledge(teachers, self.shared_seed, runner, progress)
-        make_facts(settings.roster, teachers, self.dataset, self.assets)
+        make_facts(settings.roster, teachers, self.dataset, self.assets, self.recipes)
         main = teachers[settings.teacher]
         slowest = 2 * self.latencies()[-1] if settings.timed else None
         objectives = with_references(settings.objectives, self.probes, main.metrics, len(self.dataset.classes), slowest)

@@ -41,6 +41,7 @@ from autostudent.space.space import Space
 from autostudent.teach.derived import Facts
 from autostudent.teach.ensemble import EnsembleWeights
 from autostudent.teach.forms import Form
+from autostudent.teach.hint_points import HintPoints
 from autostudent.teach.knowledge import Knowledge, stored
 from autostudent.teach.maps import Maps
 from autostudent.teach.teacher import Teacher
@@ -214,7 +215,8 @@ class TrialWorker:
             teacher = self.teacher(name)
             form = Form(top=self.setup.training.top_k)
             known = Knowledge.open(self.assets, teacher.key, self.bank, form)
-            self._sources[name] = stored(teacher, known, Maps(self.assets, teacher, self.bank))
+            source = stored(teacher, known, Maps(self.assets, teacher, self.bank))
+            self._sources[name] = HintPoints(self.assets, self.dataset, teacher.key).shown(source)
         return self._sources[name]
 
     def architecture(self, segment: Segment) -> tuple[Architecture, bool]:

@@ -118,6 +118,16 @@ ROWS: dict[str, list[dict[str, Any]]] = {
     "aekd": three(
         {"kd.loss": "ca_mkd", "ca_mkd.weights": "gradient"}, {"ca_mkd.weight": 3.0}, {"ca_mkd.temperature": 2.0}
     ),
+    "fitnets": three({"kd.loss": "fitnets"}, {"fitnets.beta": 10.0}, {"fitnets.weight": 1.0}),
+    "at": three({"kd.loss": "at"}, {"at.beta": 100.0}, {"at.beta": 10.0, "at.weight": 1.0}),
+    "sp": three({"kd.loss": "sp"}, {"sp.beta": 300.0}, {"sp.weight": 1.0}),
+    "rkd": three({"kd.loss": "rkd"}, {"rkd.distance": 2.5, "rkd.angle": 5.0}, {"rkd.weight": 1.0}),
+    "pursuhint": three(
+        {"kd.loss": "pursuhint"}, {"pursuhint.hint": "at", "pursuhint.beta": 500.0}, {"pursuhint.beta": 5.0}
+    ),
+    "modality_gram": three(
+        {"kd.loss": "modality_gram"}, {"modality_gram.beta": 100.0}, {"modality_gram.weight": 0.0}
+    ),
     "eskd": three(kd(kd__stop=0.6), {"kd.stop": 0.4}, {"kd.stop": 0.8}),
     "eskd (early teacher)": three(
         kd(teach__source="compressed"), {"teach.source": "checkpoint"}, {"kd.stop": 0.6}

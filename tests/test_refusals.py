@@ -75,15 +75,21 @@ def test_methods_that_look_inside_are_refused_where_a_teacher_or_a_student_is_cl
     maps = read_recipe({"kd.loss": "ca_mkd", "ca_mkd.feature": 50.0}, roster)
     plain = read_recipe({"kd.loss": "ca_mkd"}, roster)
     bridge = read_recipe({"kd.loss": "sokd"}, roster)
+    hints = read_recipe({"kd.loss": "at"}, roster)
+    relations = read_recipe({"kd.loss": "rkd"}, roster)
+    headless = {name: tap for name, tap in open_one.info.taps.items() if name != "penultimate"}
+    endless = dataclasses.replace(open_one, info=dataclasses.replace(open_one.info, taps=headless))
     closed = dataclasses.replace(open_one, info=dataclasses.replace(open_one.info, taps={}))
     narrow = dataclasses.replace(open_one, info=dataclasses.replace(open_one.info, width=7))
     foreign = dataclasses.replace(open_one, module=torch.nn.Flatten())  # taps and a head, but no layers to copy
     blocks = {"penultimate": open_one.info.taps["penultimate"]}
     flat = dataclasses.replace(open_one, info=dataclasses.replace(open_one.info, taps=blocks))
-    stages = ["stage1", "stage2", "stage3"]
+    stages = ["stage1", "stage2", "stage3", "penultimate"]
 
     require_open([maps, bridge], {"main": open_one, "other": open_one}, stages)
     require_open([plain], {"main": closed, "other": closed}, stages)
+    require_open([hints, relations], {"main": open_one}, stages)
+    require_open([hints], {"main": endless}, stages)
     for recipe, teachers, taps, message in (
         (maps, {"main": open_one, "other": closed}, stages, r"teachers\.other: got 'no stage3'.*ca_mkd look inside"),
         (bridge, {"main": closed}, stages, r"teachers\.main: got 'no linear head'.*sokd look inside"),
@@ -91,6 +97,9 @@ def test_methods_that_look_inside_are_refused_where_a_teacher_or_a_student_is_cl
         (bridge, {"main": flat}, stages, r"teachers\.main: got 'no stages'.*sokd can copy"),
         (maps, {"main": open_one, "other": narrow}, stages, "16 channels at stage3.*expected 7"),
         (maps, {"main": open_one, "other": open_one}, stages[:2], "no stage3.*students that let ca_mkd"),
+        (hints, {"main": flat}, stages, r"teachers\.main: got 'no stage1, stage2, stage3'.*at look inside"),
+        (hints, {"main": open_one}, stages[:2], "no stage3.*students that let at look there"),
+        (relations, {"main": endless}, stages, r"teachers\.main: got 'no penultimate'.*rkd look inside"),
     ):
         with pytest.raises(ConfigError, match=message):
             require_open([recipe], teachers, taps)

@@ -11,7 +11,7 @@ import torch
 from autostudent.errors import ConfigError, StoreError
 from autostudent.records import Objective
 from autostudent.report.cite import papers
-from autostudent.settings import BudgetSettings, RunSettings, SpaceSettings, epochs_of
+from autostudent.settings import BudgetSettings, RunSettings, SearchSettings, SpaceSettings, epochs_of
 from autostudent.store.store import Store
 from autostudent.testing.studies import InlineStudy, small_settings
 
@@ -90,3 +90,21 @@ def test_gpus_that_are_not_there_are_refused_before_any_training(tmp_path: Path,
     with pytest.raises(ConfigError, match=r"run\.gpus_per_trial: got 0\.5; .*this machine has no GPU"):
         getattr(study, verb)()
     assert not (tmp_path / "assets" / "teachers").exists()
+
+
+HINTS = ("fitnets", "at", "sp", "rkd", "pursuhint", "modality_gram")
+
+
+@pytest.mark.slow
+def test_students_of_random_graphs_learn_from_hints(tmp_path: Path) -> None:
+    (tmp_path / "hints.yaml").write_text(f"params: {{kd.loss: {{choice: [{', '.join(HINTS)}]}}}}")
+    space = SpaceSettings("hnag_tiny", str(tmp_path / "hints.yaml"))
+    settings = small_settings(tmp_path, trials=8, ladder=None, space=space, search=SearchSettings("random", 26))
+    study = InlineStudy(settings).run()
+    front, trials = study.front(), Store.read(settings.store, "small").trials()
+
+    assert {str(trial.candidate.config["kd.loss"]) for trial in trials} == {*HINTS}
+    assert [trial.failure for trial in trials] == [None] * 8
+    assert front["accuracy"].max() > 0.2
+    stored = Store.read(settings.store, "small").described()["papers"]
+    assert {*HINTS} <= set(stored)

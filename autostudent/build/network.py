@@ -49,7 +49,7 @@ class Network(nn.Module):
 
     Taps: ``block1`` … in order, ``stage1`` … ``stageS`` (the last block of each stage), each ``(B, channels, H, W)``,
     and ``penultimate`` ``(B, D)``, the exact input of the linear layer. `taps` maps the stage taps and ``penultimate``
-    to (channels, stride), stride 0 standing for a vector.
+    to (channels, stride), stride 0 standing for a vector; `depths` has the share of the blocks at whose end a stage is.
     """
 
     def __init__(self, architecture: Architecture, mean: Sequence[float] = (), std: Sequence[float] = ()) -> None:
@@ -88,6 +88,8 @@ class Network(nn.Module):
             **{name: (nodes[i].width, nodes[i].stride) for name, i in stages.items()},
             PENULTIMATE: (self.width, 0),
         }
+        ends = {name: architecture.blocks.index(i) for name, i in stages.items()}
+        self.depths = {name: (place + 1) / len(self.blocks) for name, place in ends.items()}
         self._node_of = {**{block.name: i for block, i in zip(self.blocks, architecture.blocks, strict=True)}, **stages}
         self._slot_of = {**{name: plan.taps[i] for name, i in self._node_of.items()}, PENULTIMATE: self._pooled}
 

@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from autostudent.distill import checkpoint
-from autostudent.distill.job import Job, Mixing, check_needs, derive_seed, generator, network_info
+from autostudent.distill.job import Job, Mixing, check_needs, check_taps, derive_seed, generator, network_info
 from autostudent.distill.ledger import Stopwatch
 from autostudent.distill.method import Method, objective
 from autostudent.distill.optim import SGD, anneal_steps
@@ -64,6 +64,7 @@ class Fit:
         teachers = tuple(source.info for source in job.sources)
         info = network_info("student", probe, job.classes)
         self.spec = Spec(info, teachers, job.classes, len(job.labels), job.seed)
+        check_taps(job.method, info, teachers)
         self.plan = job.method.plan(self.spec)
         self.stage_ends = self.plan.ends(job.optim.epochs)
         self.networks["student"] = probe
@@ -173,7 +174,7 @@ class Fit:
             if name == "teachers":
                 wanted = batch if not method.needs.live else dataclasses.replace(batch, view=None)
                 for source in self.job.sources:
-                    outputs.append(source.outputs(wanted, method.needs.taps))
+                    outputs.append(source.outputs(wanted, method.needs.teacher_taps))
                     heads.append(getattr(source.module, "head", None))
             elif name in peers:
                 outputs.append(peers[name].detach())

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -82,7 +82,18 @@ def generator(*parts: object) -> torch.Generator:
 def network_info(name: str, module: nn.Module, classes: int) -> NetworkInfo:
     """What methods may know of a built network."""
     params = sum(parameter.numel() for parameter in module.parameters())
-    return NetworkInfo(name, classes, params, int(module.width), dict(module.taps))  # type: ignore[arg-type]
+    depths = dict(getattr(module, "depths", {}))
+    return NetworkInfo(name, classes, params, int(module.width), dict(module.taps), depths)  # type: ignore[arg-type]
+
+
+def check_taps(method: Method, student: NetworkInfo, teachers: Iterable[NetworkInfo]) -> None:
+    """Raises `ConfigError` when one of the networks does not have a tap that the method needs of it."""
+    needs = method.needs
+    for network, taps in ((student, needs.taps), *((teacher, needs.teacher_taps) for teacher in teachers)):
+        for tap in taps:
+            if tap not in network.taps:
+                allowed = f"networks that have it; {network.name} has {', '.join(network.taps) or 'none'}"
+                raise ConfigError(f"method {type(method).__name__}", f"no {tap}", allowed)
 
 
 def check_needs(method: Method, job: Job) -> None:

@@ -97,14 +97,16 @@ class Needs:
     """What a method needs before it can start; `check` refuses what the study cannot give.
 
     ``teachers``: least and most number of frozen teachers (None: any). ``access``: the deepest look into a teacher
-    that is needed (one of `ACCESS`). ``taps``: names needed of student and teachers. ``meta``: a held-out part of the
-    training set. ``derived``: names of per-sample facts about the teachers. ``live``: cached outputs will not do.
-    ``one_label``: every picture shows one class; a bank with MixUp will not do. ``epochs``: least length of a training.
+    that is needed (one of `ACCESS`). ``taps``: names needed of student and teachers; ``of_teachers``: of teachers,
+    where these are looked at elsewhere. ``meta``: a held-out part of the training set. ``derived``: names of per-sample
+    facts about the teachers. ``live``: cached outputs will not do. ``one_label``: every picture shows one class; a bank
+    with MixUp will not do. ``epochs``: least length of a training.
     """
 
     teachers: tuple[int, int | None] = (0, 0)
     access: str = "none"
     taps: tuple[str, ...] = ()
+    of_teachers: tuple[str, ...] = ()
     meta: bool = False
     derived: tuple[str, ...] = ()
     live: bool = False
@@ -114,6 +116,11 @@ class Needs:
     def __post_init__(self) -> None:
         if self.access not in ACCESS:
             raise unknown_name("needs.access", self.access, ACCESS)
+
+    @property
+    def teacher_taps(self) -> tuple[str, ...]:
+        """Names needed of frozen teachers."""
+        return self.of_teachers or self.taps
 
     @property
     def meta_split(self) -> bool:
@@ -128,6 +135,7 @@ class Needs:
             teachers=(max(self.teachers[0], other.teachers[0]), most),
             access=max(self.access, other.access, key=ACCESS.index),
             taps=tuple(dict.fromkeys((*self.taps, *other.taps))),
+            of_teachers=tuple(dict.fromkeys((*self.of_teachers, *other.of_teachers))),
             meta=self.meta or other.meta,
             derived=tuple(dict.fromkeys((*self.derived, *other.derived))),
             live=self.live or other.live,
@@ -139,13 +147,15 @@ class Needs:
 @dataclass(frozen=True)
 class NetworkInfo:
     """What methods may know of a network: ``taps`` maps each promised tap to its ``(channels, stride)``, ``width`` is D
-    of the penultimate tap, ``params`` the number of parameters."""
+    of the penultimate tap, ``params`` the number of parameters, ``depths`` the share of its blocks up to a tap, where
+    that is known."""
 
     name: str
     classes: int
     params: int
     width: int
     taps: Mapping[str, tuple[int, int]] = field(default_factory=dict)
+    depths: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -78,6 +78,11 @@ class Architecture:
         last = {self.nodes[block].stage: block for block in self.blocks}
         return tuple(last[stage] for stage in sorted(last))
 
+    @property
+    def taps(self) -> tuple[str, ...]:
+        """What every network of this graph promises to show by name: its stages' ends, the input of its last layer."""
+        return (*(f"stage{number}" for number in range(1, len(self.stages) + 1)), "penultimate")
+
     def size(self, stride: int) -> tuple[int, int]:
         """(height, width) at a stride, rounded up."""
         return -(-self.input.height // stride), -(-self.input.width // stride)

@@ -17,6 +17,7 @@ from autostudent.errors import ConfigError, unknown_name
 from autostudent.settings import LadderSettings, Roster
 from autostudent.teach.derived import FACTS, Facts
 from autostudent.teach.ensemble import WEIGHTS, EnsembleWeights
+from autostudent.teach.hint_points import HintPoints, offered
 from autostudent.teach.ladder import ladder as assistants_below
 from autostudent.teach.teacher import Teacher
 from autostudent.teach.teachers import check_spec, resolve
@@ -88,12 +89,17 @@ def informed(roster: Roster, teachers: Mapping[str, Teacher]) -> Roster:
     return replace(roster, figures={name: (t.costs["params"], t.metrics["accuracy"]) for name, t in made.items()})
 
 
-def make_facts(roster: Roster, teachers: Mapping[str, Teacher], dataset: Dataset, assets: Assets) -> None:
-    """Makes or finds the derived facts about the teachers that were made."""
+def make_facts(
+    roster: Roster, teachers: Mapping[str, Teacher], dataset: Dataset, assets: Assets, recipes: Iterable[Recipe] = ()
+) -> None:
+    """Makes or finds the derived facts about the teachers that were made, and the hint points that recipes need."""
     chain = [teachers[name] for name in roster.ladder if name in teachers]
     Facts(assets, dataset, tuple(teacher.key for teacher in chain)).ensure(chain)
     flat = [teachers[name] for name in roster.flat if name in teachers]
     EnsembleWeights(assets, dataset, tuple(teacher.key for teacher in flat)).ensure(flat)
+    looked_into = {name for recipe in recipes if recipe.method.needs.of_teachers for name in recipe.teachers}
+    for name in sorted(looked_into & teachers.keys()):
+        HintPoints(assets, dataset, teachers[name].key).ensure(teachers[name])
 
 
 def require_data(recipes: Iterable[Recipe], dataset: Dataset, epochs: int) -> None:
@@ -138,8 +144,10 @@ def require_open(recipes: Iterable[Recipe], teachers: Mapping[str, Teacher], stu
         known = [name for name in recipe.teachers if name in teachers]
         for name in known:
             info = teachers[name].info
-            missing = [tap for tap in needs.taps if tap not in info.taps]
-            if "penultimate" not in info.taps or missing:
+            shown = offered(teachers[name])
+            missing = [tap for tap in needs.teacher_taps if tap not in shown]
+            headless = "penultimate" not in shown and (needs.access == "heads" or not needs.taps)
+            if headless or missing:
                 lacks = ", ".join(missing) or "linear head"
                 raise ConfigError(f"teachers.{name}", f"no {lacks}", f"a teacher that lets {recipe.name} look inside")
             unfit = [tap for tap in needs.taps if needs.access == "heads" and info.taps[tap][0] != info.width]

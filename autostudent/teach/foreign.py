@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from autostudent.build.network import Block
 from autostudent.errors import TeacherError, first_line
 
 STAGES = ("layer1", "layer2", "layer3", "layer4")  # torchvision's ResNets and their kin
@@ -20,6 +21,7 @@ class Foreign(nn.Module):
     Pictures come in [0, 1]; they are repeated over colour channels, resized and normalised as the network wants.
     ``taps`` maps promised names to ``(channels, stride)``: "penultimate", the input of the last linear layer, and
     "stage1", … as given, or found: a ResNet's layer1 to layer4, else the last map of each size on the way down.
+    ``blocks``: what stages are sequences of, in order.
 
     Args:
         network: the module.
@@ -81,10 +83,24 @@ class Foreign(nn.Module):
         self.paths = stages or seen.stages()
         height = shape[1]
         self.taps = {name: (maps[0], max(1, round(height / maps[1]))) for name, maps in self._sizes(seen).items()}
+        self.block_paths = self._inside(seen)
+        found = enumerate(self.block_paths.items())
+        sizes = [(name, depth, *seen.maps[path][:2]) for depth, (name, path) in found]
+        self.blocks = tuple(Block(name, depth, c, max(1, round(height / side))) for name, depth, c, side in sizes)
         self.width = 0
         if self.head_path:
             self.width = self._linear().in_features
             self.taps["penultimate"] = (self.width, 0)  # a vector
+
+    def _inside(self, seen: Trace) -> dict[str, str]:
+        """Module paths of "block1", "block2", …: what each stage is a sequence of, else the stage itself."""
+        paths: list[str] = []
+        for path in self.paths.values():
+            stage = self.network.get_submodule(path)
+            parts = stage.named_children() if isinstance(stage, nn.Sequential) else ()
+            inside = [f"{path}.{name}" for name, part in parts if any(True for _ in part.children())]
+            paths += [part for part in inside if part in seen.maps] or [path]
+        return {f"block{number}": path for number, path in enumerate(paths, 1)}
 
     def _sizes(self, seen: Trace) -> dict[str, tuple[int, int]]:
         return {name: (seen.maps[path][0], seen.maps[path][1]) for name, path in self.paths.items()}
@@ -112,7 +128,7 @@ class Foreign(nn.Module):
         hooks = []
         try:
             for name in taps:
-                if name not in self.taps:
+                if name not in self.taps and name not in self.block_paths:
                     raise TeacherError(f"the teacher has no tap {name!r}; it has {', '.join(self.taps) or 'none'}")
                 hooks.append(self._hook(name, found))
             return self.forward(x), found
@@ -123,7 +139,8 @@ class Foreign(nn.Module):
     def _hook(self, name: str, found: dict[str, Tensor]) -> torch.utils.hooks.RemovableHandle:
         if name == "penultimate":
             return self._linear().register_forward_pre_hook(lambda _, args: found.update({name: args[0]}))
-        stage = self.network.get_submodule(self.paths[name])  # what follows may work in place on what it gives
+        path = self.paths.get(name) or self.block_paths[name]
+        stage = self.network.get_submodule(path)  # what follows may work in place on what it gives
         return stage.register_forward_hook(lambda _, args, output: found.update({name: output.clone()}))
 
     def head(self, penultimate: Tensor) -> Tensor:

@@ -20,6 +20,7 @@ import torch
 from torch import Tensor, nn
 
 from autostudent.distill.fit import Fit
+from autostudent.distill.hinted import hint_taps
 from autostudent.distill.job import Job, Source
 from autostudent.distill.method import Method, Wrapper, knobs
 from autostudent.distill.methods.ces_kd import CESKD
@@ -59,9 +60,11 @@ def teachers_for(method: Method) -> int:
 
 
 def toy_info(name: str, width: int) -> NetworkInfo:
-    """A network with three stages of ``width`` channels."""
+    """A network with three stages of ``width`` channels, and with up to three hint points."""
     taps = {f"stage{n}": (width, 2 ** (n - 1)) for n in (1, 2, 3)}
-    return NetworkInfo(name, CLASSES, 100 * width, width, {**taps, "penultimate": (width, 0)})
+    hints = {tap: (width, 2**place) for n in (1, 2, 3) for place, tap in enumerate(hint_taps(n))}
+    depths = {tap: (1 + place) / 3 for n in (1, 2, 3) for place, tap in enumerate(hint_taps(n))}
+    return NetworkInfo(name, CLASSES, 100 * width, width, {**taps, **hints, "penultimate": (width, 0)}, depths)
 
 
 def toy_spec(method: Method) -> Spec:
@@ -96,15 +99,16 @@ def toy_view(
     """A view with what the method's needs name."""
     needs = method.needs
 
-    def output(info: NetworkInfo) -> Output:
+    def output(info: NetworkInfo, names: Sequence[str]) -> Output:
         logits = torch.randn(BATCH, CLASSES, generator=rng) * scale
-        taps = {tap: torch.randn(BATCH, info.taps[tap][0], MAP, MAP, generator=rng) for tap in needs.taps}
+        shapes = {tap: (BATCH, info.taps[tap][0], *((MAP, MAP) if info.taps[tap][1] else ())) for tap in names}
+        taps = {tap: torch.randn(shape, generator=rng) for tap, shape in shapes.items()}
         return Output(logits, taps)
 
     def head(info: NetworkInfo) -> nn.Module:
         return nn.Linear(info.width, CLASSES).requires_grad_(False)
 
-    mine = output(student)
+    mine = output(student, needs.taps)
     mine = Output(mine.logits.requires_grad_(), {n: tap.requires_grad_() for n, tap in mine.taps.items()})  # type: ignore[union-attr]
     target = nn.functional.one_hot(torch.arange(BATCH) % CLASSES, CLASSES).float()
     every = {
@@ -115,7 +119,7 @@ def toy_view(
     return View(
         Batch(torch.zeros(BATCH, 1, 2, 2), target, torch.arange(BATCH), 0),
         mine,
-        tuple(output(info) for info in sources),
+        tuple(output(info, needs.teacher_taps) for info in sources),
         progress,
         0.1,
         None,

@@ -5,17 +5,23 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
+from autostudent.build.network import Block
+from autostudent.distill.hinted import hint_taps
 from autostudent.distill.job import Job, Source, network_info
 from autostudent.distill.method import Method
 from autostudent.distill.methods.ta_ensemble import MIXES, SCORES
 from autostudent.distill.optim import Optim
 from autostudent.distill.types import Batch, Output
+from autostudent.teach.hint_points import named
+
+STAGES = (1, 2, 3)  # of a `ToyNet`, and the factors by which their maps are smaller
 
 
 class ToyNet(nn.Module):
-    """A convolution with batch norm, a pooled penultimate tap and a linear head."""
+    """A convolution with batch norm, three sizes of its map as stages, a pooled penultimate tap and a linear head."""
 
     def __init__(self, seed: int, width: int = 8, classes: int = 3) -> None:
         super().__init__()
@@ -25,12 +31,16 @@ class ToyNet(nn.Module):
             self.norm = nn.BatchNorm2d(width)
             self.linear = nn.Linear(width, classes)
         self.width = width
-        self.taps: Mapping[str, tuple[int, int]] = {"stage1": (width, 1), "penultimate": (width, 0)}
+        stages = {f"stage{n}": (width, n) for n in STAGES}
+        self.taps: Mapping[str, tuple[int, int]] = {**stages, "penultimate": (width, 0)}
+        self.blocks = tuple(Block(name, place, width, place + 1) for place, name in enumerate(stages))
+        self.depths = {block.name: (block.depth + 1) / len(stages) for block in self.blocks}
 
     def features(self, x: Tensor, taps: Sequence[str]) -> tuple[Tensor, dict[str, Tensor]]:
-        stage1 = torch.relu(self.norm(self.conv(x)))
-        pooled = stage1.mean((2, 3))
-        every = {"stage1": stage1, "penultimate": pooled}
+        first = torch.relu(self.norm(self.conv(x)))
+        pooled = first.mean((2, 3))
+        stages = {f"stage{n}": first if n == 1 else F.avg_pool2d(first, n) for n in STAGES}
+        every = {**stages, "penultimate": pooled}
         return self.linear(pooled), {name: every[name] for name in taps}
 
     def forward(self, x: Tensor) -> Tensor:
@@ -40,12 +50,12 @@ class ToyNet(nn.Module):
         return self.linear(penultimate)
 
     def top(self, tap: str) -> nn.Module:
-        assert tap == "stage1"
+        assert tap in self.taps
         return Top(self.width, self.linear.out_features)
 
 
 class Top(nn.Module):
-    """What is above "stage1" of a `ToyNet`, freshly initialised."""
+    """What is above a stage of a `ToyNet`, freshly initialised."""
 
     def __init__(self, width: int, classes: int) -> None:
         super().__init__()
@@ -91,7 +101,7 @@ def toy_data(samples: int = 48, classes: int = 3, seed: int = 0) -> tuple[Tensor
 
 
 def toy_source(seed: int, name: str = "main", width: int = 12) -> Source:
-    """A live frozen teacher."""
+    """A live frozen teacher; up to three hint points are its stages."""
     network = ToyNet(seed, width).eval().requires_grad_(False)
 
     @torch.no_grad()
@@ -99,7 +109,9 @@ def toy_source(seed: int, name: str = "main", width: int = 12) -> Source:
         logits, tapped = network.features(batch.x, taps)
         return Output(logits, tapped)
 
-    return Source(network_info(name, network, 3), outputs, network, lambda s: ToyNet(s, width))
+    source = Source(network_info(name, network, 3), outputs, network, lambda s: ToyNet(s, width))
+    points = {tap: f"stage{place + 1}" for n in STAGES for place, tap in enumerate(hint_taps(n))}
+    return named(source, points)
 
 
 def toy_weights(samples: int, teachers: int) -> dict[str, Tensor]:

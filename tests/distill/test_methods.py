@@ -7,6 +7,7 @@ import pytest
 from autostudent.distill.method import Method, Wrapper
 from autostudent.distill.methods import METHODS, find_method, method_id
 from autostudent.distill.methods.amal import AMAL
+from autostudent.distill.methods.at import AT
 from autostudent.distill.methods.bd_kd import BDKD
 from autostudent.distill.methods.ca_mkd import CAMKD
 from autostudent.distill.methods.ces_kd import CESKD
@@ -14,9 +15,14 @@ from autostudent.distill.methods.ctkd import CTKD
 from autostudent.distill.methods.dkd import DKD
 from autostudent.distill.methods.dml import DML
 from autostudent.distill.methods.eskd import ESKD
+from autostudent.distill.methods.fitnets import FitNets
 from autostudent.distill.methods.kd import KD
+from autostudent.distill.methods.modality_gram import ModalityGram
 from autostudent.distill.methods.nkd import NKD
+from autostudent.distill.methods.pursuhint import PursuHint
+from autostudent.distill.methods.rkd import RKD
 from autostudent.distill.methods.self_kd import SelfKD
+from autostudent.distill.methods.sp import SP
 from autostudent.distill.methods.ta_ensemble import TAEnsemble
 from autostudent.distill.methods.teacher_sweet_spot import TeacherSweetSpot
 from autostudent.errors import ConfigError
@@ -36,6 +42,14 @@ VARIANTS = {
     "sweet spot permuted": TeacherSweetSpot(permute=True, inner=KD()),
     "amal of three": AMAL(meta_lr=150.0),
     "wrapper over wrapper": ESKD(inner=CTKD(inner=CESKD(inner=DKD(), locked="skip"))),
+    "fitnets beside kd": FitNets(labels=0.1, weight=0.9, beta=10.0, stage=1),
+    "at of one stage": AT(labels=0.1, weight=0.9, stages=1),
+    "sp beside kd": SP(labels=0.1, weight=0.9, stage=2),
+    "rkd of angles": RKD(labels=0.1, weight=0.9, distance=0.0, angle=100.0),
+    "modality_gram without kd": ModalityGram(labels=1.0, weight=0.0, beta=100.0, stages=2, width=16),
+    "pursuhint by attention": PursuHint(hint="at", points=2, beta=500.0),
+    "stopped hints": ESKD(inner=FitNets(), stop=0.75),
+    "ctkd over hints": CTKD(inner=FitNets(weight=0.9, beta=10.0)),
     "ctkd over amal": CTKD(span=5.0, inner=AMAL(teacher_weight=0.1, meta_lr=150.0)),
 }
 
@@ -54,9 +68,10 @@ class TestVariants(MethodSuite):
 
 
 ONE_VOICE = {"kd", "dkd", "nkd", "dist", "continuation_kd", "amal"}
+HINTED = {"fitnets", "at", "sp", "rkd", "pursuhint", "modality_gram"}
 LOSSES = {name for name, cls in METHODS.items() if not issubclass(cls, Wrapper)}
 TAKEN = {
-    "takd": ONE_VOICE | {"bd_kd", "sokd"},
+    "takd": ONE_VOICE | HINTED | {"bd_kd", "sokd"},
     "ces_kd": ONE_VOICE,
     "ta_ensemble": ONE_VOICE,
     "teacher_sweet_spot": ONE_VOICE,

@@ -77,12 +77,17 @@ CASES = {
     "amal": (METHODS["amal"](), 1),
     "self_kd": (METHODS["self_kd"](), 0),
     "ca_mkd": (METHODS["ca_mkd"](feature=10.0), 2),  # type: ignore[call-arg]
+    "fitnets": (METHODS["fitnets"](beta=10.0), 1),  # type: ignore[call-arg]
+    "at": (METHODS["at"](weight=0.9), 1),  # type: ignore[call-arg]
+    "sp": (METHODS["sp"](), 1),
+    "rkd": (METHODS["rkd"](), 1),
+    "modality_gram": (METHODS["modality_gram"](), 1),
     "ctkd": (METHODS["ctkd"](inner=METHODS["kd"]()), 1),  # type: ignore[call-arg]
 }
 
 
-RECORDED = {"none", "kd"}  # whose every loss is recorded too
-UNRECORDED = {"amal", "ctkd", "ca_mkd", "dml"}  # with a state, or roles that take turns
+RECORDED = {"none", "kd", "at", "sp", "rkd"}  # whose every loss is recorded too
+UNRECORDED = {"amal", "ctkd", "ca_mkd", "dml", "fitnets", "modality_gram"}  # with a state, or roles that take turns
 
 
 @GPU

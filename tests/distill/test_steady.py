@@ -18,7 +18,7 @@ from autostudent.distill.steady import MOVING, Unsteady, fill, form, is_fixed, r
 from autostudent.distill.types import State, View
 from autostudent.testing.methods import Bench, benches
 
-STEADY = {"none", "kd", "nkd", "dist", "bd_kd", "tf_nkd", "takd", "dml"}  # at least these
+STEADY = {"none", "kd", "nkd", "dist", "bd_kd", "tf_nkd", "takd", "dml", "at", "sp", "rkd"}  # at least these
 
 
 def made(name: str) -> Method:

@@ -50,12 +50,68 @@ def pearson(u: Row, v: Row) -> Decimal:
     return cross / (norms[0] * norms[1] + D("1e-8"))
 
 
+def dot(u: Row, v: Row) -> Decimal:
+    return sum((a * b for a, b in zip(u, v, strict=True)), D(0))
+
+
+def directed(u: Row) -> Row:
+    length = dot(u, u).sqrt()
+    return [x / length if length else D(0) for x in u]
+
+
+def huber(x: Decimal, y: Decimal) -> Decimal:
+    far = abs(x - y)
+    return far**2 / 2 if far < 1 else far - D("0.5")
+
+
+def apart(u: Row, v: Row) -> Decimal:
+    return sum(((a - b) ** 2 for a, b in zip(u, v, strict=True)), D(0))
+
+
+def derive_maps() -> dict[str, list[Decimal]]:
+    """Losses on maps: the first teacher's rows as two channels of two pixels, or as embeddings of four numbers."""
+    s, teachers = rows(STUDENT), [rows(table) for table in TEACHERS]
+    t, samples = teachers[0], range(len(s))
+    out: dict[str, list[Decimal]] = {}
+    out["hint"] = [apart(s[i], t[i]) / 4 for i in samples]
+    looks = [[directed([(z[0] ** 2 + z[2] ** 2) / 2, (z[1] ** 2 + z[3] ** 2) / 2]) for z in table] for table in (s, t)]
+    out["attention_transfer"] = [apart(looks[0][i], looks[1][i]) / 2 for i in samples]
+    alike = [[directed([dot(u, v) for v in table]) for u in table] for table in (s, t)]
+    out["similarity_preserving"] = [apart(alike[0][i], alike[1][i]) / 3 for i in samples]
+    far = []
+    for table in (s, t):
+        found = [[apart(u, v).sqrt() for v in table] for u in table]
+        mean = sum(x for row in found for x in row) / 6  # of the pairs that are not a sample with itself
+        far.append([[x / mean for x in row] for row in found])
+    out["relational_distance"] = [sum(huber(far[0][i][j], far[1][i][j]) for j in samples) / 3 for i in samples]
+    out["relational_angle"] = []
+    for i in samples:
+        total = D(0)
+        for j in samples:
+            for k in samples:
+                sides = [
+                    [directed([a - b for a, b in zip(table[n], table[i], strict=True)]) for n in (j, k)]
+                    for table in (s, t)
+                ]
+                total += huber(dot(*sides[0]), dot(*sides[1]))
+        out["relational_angle"].append(total / 9)
+    out["gram_distance"] = []
+    for i in samples:  # three modalities each, in another order
+        own = [directed(z[i]) for z in (s, teachers[1], teachers[2])]
+        wanted = [directed(z[i]) for z in (t, teachers[2], teachers[1])]
+        pairs = [(m, n) for m in range(3) for n in range(3) if m != n]
+        out["gram_distance"].append(
+            sum(((dot(own[m], own[n]) - dot(wanted[m], wanted[n])) ** 2 for m, n in pairs), D(0)) / 6
+        )
+    return out
+
+
 def derive() -> dict[str, list[float]]:
     """Every loss on the same three samples, at T = 4 where it has a temperature."""
     s, teachers = rows(STUDENT), [rows(table) for table in TEACHERS]
     t, heat = teachers[0], D(4)
     samples = range(len(s))
-    out: dict[str, list[Decimal]] = {}
+    out = derive_maps()
     out["kd"] = [heat**2 * kl(softmax(t[i], "4"), softmax(s[i], "4")) for i in samples]
     out["forward_kl"] = [kl(softmax(t[i], "4"), softmax(s[i], "4")) for i in samples]
     out["reverse_kl"] = [kl(softmax(s[i], "4"), softmax(t[i], "4")) for i in samples]

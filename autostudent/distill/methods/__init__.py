@@ -7,6 +7,7 @@ from inspect import isabstract
 
 from autostudent.distill.method import Method
 from autostudent.distill.methods.amal import AMAL
+from autostudent.distill.methods.at import AT
 from autostudent.distill.methods.bd_kd import BDKD
 from autostudent.distill.methods.ca_mkd import CAMKD
 from autostudent.distill.methods.ces_kd import CESKD
@@ -17,11 +18,16 @@ from autostudent.distill.methods.dist import DIST
 from autostudent.distill.methods.dkd import DKD
 from autostudent.distill.methods.dml import DML
 from autostudent.distill.methods.eskd import ESKD
+from autostudent.distill.methods.fitnets import FitNets
 from autostudent.distill.methods.kd import KD
+from autostudent.distill.methods.modality_gram import ModalityGram
 from autostudent.distill.methods.nkd import NKD
 from autostudent.distill.methods.none import NoTeacher
+from autostudent.distill.methods.pursuhint import PursuHint
+from autostudent.distill.methods.rkd import RKD
 from autostudent.distill.methods.self_kd import SelfKD
 from autostudent.distill.methods.sokd import SOKD
+from autostudent.distill.methods.sp import SP
 from autostudent.distill.methods.ta_ensemble import TAEnsemble
 from autostudent.distill.methods.takd import TAKD
 from autostudent.distill.methods.teacher_sweet_spot import TeacherSweetSpot
@@ -48,6 +54,12 @@ METHODS: dict[str, type[Method]] = {
     "ta_ensemble": TAEnsemble,
     "ces_kd": CESKD,
     "ca_mkd": CAMKD,
+    "fitnets": FitNets,
+    "at": AT,
+    "sp": SP,
+    "rkd": RKD,
+    "pursuhint": PursuHint,
+    "modality_gram": ModalityGram,
     "ctkd": CTKD,
     "eskd": ESKD,
     "teacher_sweet_spot": TeacherSweetSpot,

@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from autostudent.distill import losses
+from autostudent.distill.hinted import adapter
 from autostudent.distill.method import Method, Paper, hp
 from autostudent.distill.types import Needs, Spec, State, View
 
@@ -117,11 +118,6 @@ class CAMKD(Method):
             distances.append((adapted - wanted).square().mean((1, 2, 3)))
         given = losses.ca_mkd_weights(torch.stack(seconds), view.batch.target)
         return ((given.detach() if self.detach else given) * torch.stack(distances)).mean(0)
-
-
-def adapter(own: int, wanted: int) -> nn.Module:
-    """From the student's channels to a teacher's."""
-    return nn.Sequential(nn.Conv2d(own, wanted, 1), nn.BatchNorm2d(wanted), nn.ReLU())
 
 
 def resized(x: Tensor, height: int, width: int) -> Tensor:
