@@ -16,7 +16,7 @@ from autostudent.propose.base import Proposer
 from autostudent.records import Candidate, Cause, Failure, Problem, Proposal, Result, Segment, Trial, TrialState
 from autostudent.store.store import Store
 
-LOSSES = 3  # a trial whose worker was lost is given out again, at most twice
+LOSSES = 3  # a segment whose worker was lost is given out again, at most twice
 EQUAL_BUGS = 3  # that many equal bugs in a row stop the study
 
 

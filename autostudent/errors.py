@@ -70,6 +70,12 @@ def first_line(error: BaseException) -> str:
     return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
 
 
+NO_MEMORY = (
+    *("out of memory", "can't allocate memory", "cannot allocate memory"),
+    *("alloc_failed", "cublas_status_not_initialized"),  # of cuBLAS and cuDNN
+)
+
+
 def is_out_of_memory(error: BaseException) -> bool:
     """Whether the error says that there was no memory left, on the host or on a GPU.
 
@@ -79,7 +85,7 @@ def is_out_of_memory(error: BaseException) -> bool:
     if isinstance(error, MemoryError) or any(kind.__name__ == "OutOfMemoryError" for kind in type(error).__mro__):
         return True
     text = str(error).lower()
-    return any(words in text for words in ("out of memory", "can't allocate memory", "cannot allocate memory"))
+    return any(words in text for words in NO_MEMORY)
 
 
 def unknown_name(key: str, given: str, known: Iterable[str]) -> ConfigError:

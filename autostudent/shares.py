@@ -31,7 +31,7 @@ from autostudent.distill.job import network_info
 from autostudent.distill.recipe import Recipe
 from autostudent.distill.types import CopyOf, Spec
 from autostudent.errors import ConfigError
-from autostudent.measure.predict import ACCELERATOR_BATCH as LOOK
+from autostudent.measure.predict import at_once, seen
 from autostudent.settings import RunSettings
 from autostudent.space.cost import FLOAT_BYTES, costs
 from autostudent.space.graph import Architecture
@@ -66,7 +66,8 @@ def student_bytes(graph: Architecture, batch: int, networks: int = 1, recorded: 
     ``recorded``: whether passes are recorded and replayed.
     """
     fixed = 6 * costs(graph).params * networks
-    step, look = batch * (made(graph) + peak(graph)) * networks, LOOK * peak(graph)
+    look = at_once(graph.input.height, graph.input.width) * peak(graph)
+    step = batch * (made(graph) + peak(graph)) * networks
     if recorded:
         return FLOAT_BYTES * (fixed + RECORDED * step + look) + POOLS
     return FLOAT_BYTES * (fixed + max(step, look))
@@ -88,11 +89,14 @@ def needed(
     networks = trained_together(recipes, teachers, build(graphs[0], 0), data)
     students = max(student_bytes(graph, batch, networks, recorded) for graph in graphs)
     weights = [FLOAT_BYTES * int(teacher.costs["params"]) for teacher in teachers]
-    looking = max(int(teacher.costs["memory_bytes"]) - w for teacher, w in zip(teachers, weights, strict=True))
+    looking = max(
+        at_once(*seen(teacher.module, *data.shape[1:])) * (int(teacher.costs["memory_bytes"]) - w)
+        for teacher, w in zip(teachers, weights, strict=True)
+    )
     count, pixels = len(data.train.y), math.prod(data.shape)
     said = FLOAT_BYTES * count * len(data.classes) * len(teachers)
-    pictures = 4 * count * pixels + FLOAT_BYTES * LOOK * pixels
-    return math.ceil(SAFETY * (max(students, LOOK * looking) + sum(weights) + said + pictures)) + CONTEXT
+    pictures = 4 * count * pixels + FLOAT_BYTES * at_once(*data.shape[1:]) * pixels
+    return math.ceil(SAFETY * (max(students, looking) + sum(weights) + said + pictures)) + CONTEXT
 
 
 def share_of(need: int, devices: Sequence[int], workers: int) -> Share:

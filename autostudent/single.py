@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
+import torch
 from torch import nn
 
 from autostudent.assets import Assets
@@ -44,6 +45,11 @@ from autostudent.teach.training import Say, silent
 from autostudent.trial import TrialSetup, TrialWorker, answers, bank_of
 
 Config = Mapping[str, Value]
+
+
+def device_here(gpu: bool) -> str:
+    """Where this process trains: on a GPU where one is wanted and there."""
+    return "cuda" if gpu and torch.cuda.is_available() else "cpu"
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
@@ -68,6 +68,14 @@ class CheckReport:
     seconds: float
     objectives: Sequence[Mapping[str, Any]]
     gpu: Mapping[str, Any] | None = None
+
+
+def leave_gpu(teachers: Iterable[Teacher]) -> None:
+    """Gives a GPU back to workers, whose shares count on all of it; nobody here looks at the teachers after it."""
+    if torch.cuda.is_initialized():
+        for teacher in teachers:
+            teacher.module.cpu()
+        torch.cuda.empty_cache()
 
 
 class Study:
@@ -137,9 +145,14 @@ class Study:
         return share_of(need, gpus(), run.workers)
 
     @property
+    def device_of_workers(self) -> str:
+        """Where students train."""
+        return "cuda" if self.settings.run.gpus_per_trial != 0 else "cpu"
+
+    @property
     def device(self) -> str:
         """Where this process trains and measures teachers: on a GPU where the study asks for one and there is one."""
-        return "cuda" if self.settings.run.gpus_per_trial != 0 and torch.cuda.is_available() else "cpu"
+        return self.device_of_workers if torch.cuda.is_available() else "cpu"
 
     # ---- preparation ------------------------------------------------------------------------------------------------
 
@@ -178,6 +191,8 @@ class Study:
         """Makes or finds everything that the search reads. Raises for whatever cannot work, before any training."""
         settings = self.settings
         self.require_sound()
+        if self.device != self.device_of_workers:
+            progress(Event("prepare", "no GPU here: teachers that are not there yet are trained on one processor"))
         teachers = self.teachers(progress)
         training = settings.training
         looks = self.prepare_knowledge(teachers, self.shared_seed, runner, progress)
@@ -205,7 +220,7 @@ class Study:
             artifacts=str(self.assets.root),
             seed=self.shared_seed,
             owner=digest([settings.store, settings.study]),
-            device="cuda" if settings.run.gpus_per_trial != 0 else "cpu",
+            device=self.device_of_workers,
             measured=tuple(o.name for o in objectives if not o.exact),
             cuda_graphs=settings.run.cuda_graphs,
         )
@@ -219,7 +234,9 @@ class Study:
         seconds, form = {}, Form(top=self.settings.training.top_k)
         for name, teacher in teachers.items():
             progress(Event("prepare", f"what {name} says of {bank.views} views"))
-            seconds[name] = Knowledge.ensure(self.assets, teacher, bank, map=runner.map, form=form).seconds
+            seconds[name] = Knowledge.ensure(
+                self.assets, teacher, bank, map=runner.map, form=form, device=self.device_of_workers
+            ).seconds
         return seconds
 
     def require_sound(self) -> None:
@@ -254,6 +271,7 @@ class Study:
                     progress(Event("resume", line))
                 options = options_of(self.settings, self.space.to_json(), store, self.assets)
                 prepared = self.prepare(runner, progress)
+                leave_gpu(prepared.teachers.values())
                 runner.warm(load)  # again, where they were lost over the knowledge
                 driver, setup = self.driver(store, prepared, options, progress), prepared.setup
                 runner.run(driver, lambda: TrialWorker(setup))

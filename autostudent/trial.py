@@ -163,7 +163,8 @@ def warm_up(data: Mapping[str, object]) -> None:
 
     Most of what a worker waits for in its first seconds is imported with this module and by reading the data.
     """
-    _early.append(datasets.load(data))
+    if all(dataset.spec != data for dataset in _early):
+        _early.append(datasets.load(data))
 
 
 class TrialWorker:

@@ -93,7 +93,7 @@ def test_the_demo_study() -> None:
         ),
         ("teachers={main: {like: main}}", "teachers.main.like: got 'main'; expected a teacher with resnet"),
         ("run.workers=0", "run.workers"),
-        ("run.gpus_per_trial=1.5", "a whole number of GPUs, or a fraction of one"),
+        ("run.gpus_per_trial=2", "auto, or a number from 0 to 1: a training takes one GPU"),
         ("training.decay=1.5", "less than or equal to 1"),
         ("data.augment.mixup=101", "data.augment.mixup: got 101; expected a number less than or equal to 100"),
         ("data.augment.mixup=true", "data.augment.mixup: got True; expected a number"),

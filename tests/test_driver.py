@@ -241,6 +241,18 @@ def test_lost_workers_are_given_two_more_attempts(bench: Bench) -> None:
     assert trials[2].state is not TrialState.FAIL
 
 
+def test_losses_are_those_of_a_segment(bench: Bench) -> None:
+    def train(segment: Segment) -> Result:
+        if segment.attempt < 3:
+            return Result(segment.from_epoch, failure=Failure(Cause.WORKER_LOST, "the machine was taken away"))
+        return bench.train(segment)
+
+    trials = bench.drive(train)
+
+    assert max(len(trial.results) for trial in trials) == len(RUNGS)
+    assert not any(trial.failure for trial in trials)
+
+
 @pytest.mark.parametrize("cause", [Cause.OUT_OF_MEMORY, Cause.DIVERGED, Cause.TIMEOUT])
 def test_failures_that_are_not_bugs_do_not_stop_a_study(bench: Bench, cause: Cause) -> None:
     def train(segment: Segment) -> Result:

@@ -56,9 +56,9 @@ def test_no_training_keeps_more_than_was_estimated(number: int) -> None:
 
 def test_a_students_bytes_follow_from_its_parameters_its_batch_and_its_companions() -> None:
     graph = graphs(1)[0]
-    fixed, looking = 24 * costs(graph).params, 4 * shares.LOOK * peak(graph)
+    fixed, looking = 24 * costs(graph).params, 4 * shares.at_once(8, 8) * peak(graph)
     assert student_bytes(graph, 1) == fixed + looking  # looking at many pictures takes more than a tiny batch
-    large = 10 * shares.LOOK
+    large = 10 * shares.at_once(8, 8)
     assert student_bytes(graph, large) == fixed + 4 * large * (made(graph) + peak(graph))
     assert student_bytes(graph, large, networks=3) == 3 * student_bytes(graph, large)
     again = student_bytes(graph, large, recorded=True) - student_bytes(graph, large)

@@ -277,10 +277,8 @@ class RunEntry(Entry):
     def whole_or_fraction(cls, gpus: object) -> object:
         if gpus == "auto":
             return gpus
-        if isinstance(gpus, bool) or not isinstance(gpus, int | float):
-            raise ValueError("auto, or a number of GPUs")
-        if not 0 <= gpus <= 1 and not (gpus > 1 and float(gpus).is_integer()):
-            raise ValueError("a whole number of GPUs, or a fraction of one")
+        if isinstance(gpus, bool) or not isinstance(gpus, int | float) or not 0 <= gpus <= 1:
+            raise ValueError("auto, or a number from 0 to 1: a training takes one GPU or a part of it")
         return float(gpus)
 
 

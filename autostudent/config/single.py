@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from autostudent.config import absolute, filled, load_file, locate, override, place, substitute
 from autostudent.config.checking import like, parse, teacher
-from autostudent.config.entries import BudgetEntry, DataEntry, LadderEntry, StudyEntry, TrainingEntry
+from autostudent.config.entries import BudgetEntry, DataEntry, LadderEntry, RunEntry, StudyEntry, TrainingEntry
 from autostudent.errors import ConfigError
 from autostudent.records import Value
 from autostudent.settings import LadderSettings, TrainingSettings, default_artifacts
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from autostudent.space.architecture import Architecture, InputShape
 
 ROOMS = ("data", "teachers", "ladder", "training", "artifacts", "budget")  # entries of a study; others are the recipe's
+GPUS = "run.gpus_per_trial"  # of a study: whether this training may take a GPU too
 UNUSED = ("trials", "rungs")  # entries of the budget that do not count for a single training
 RESNET = re.compile(r"resnet:(\d+)x(\d+)(?:/(\d+))?(?:@(\d+))?")
 SHAPES = "resnet:DEPTHxWIDTH (resnet:8x4, resnet:8x4/2 with a stem stride of 2)"
@@ -105,12 +106,13 @@ def read_course(
     study: str | Path | None, settings: Sequence[str], teachers: Sequence[str], epochs: int | None
 ) -> tuple[Course, dict[str, Value]]:
     """(the course, entries of the recipe) of a study file, ``--set`` and ``--teacher``. Raises `ConfigError`."""
-    from autostudent.single import Course
+    from autostudent.single import Course, device_here
 
-    own = [given for given in settings if given.partition("=")[0].split(".")[0] in ROOMS]
+    own = [given for given in settings if belongs(given)]
     require_used(settings)
     recipe = dict(assignment(given) for given in settings if given not in own)
     raw = filled(study, own) if study is not None else substitute(override({}, own))
+    gpus = parse(RunEntry, raw.get("run") or {}, "run").gpus_per_trial
     named = raw.get("teachers") or {}
     if not isinstance(named, Mapping):
         raise ConfigError("teachers", named, "a mapping from names to teachers")
@@ -131,7 +133,14 @@ def read_course(
         training=TrainingSettings(
             **parse(TrainingEntry, raw.get("training") or {}, "training").model_dump(exclude_none=True)
         ),
+        device=device_here(gpus != 0),
     ), recipe
+
+
+def belongs(given: str) -> bool:
+    """Whether a ``--set`` is of a study's entry, and not of the recipe."""
+    key = given.partition("=")[0]
+    return key == GPUS or key.split(".")[0] in ROOMS
 
 
 def require_used(settings: Sequence[str]) -> None:
@@ -141,7 +150,7 @@ def require_used(settings: Sequence[str]) -> None:
         room = key.split(".")[0]
         budget = override({}, [given])["budget"] if room == "budget" else None
         unused = [f"budget.{name}" for name in UNUSED if isinstance(budget, Mapping) and name in budget]
-        if unused or (room in StudyEntry.model_fields and room not in ROOMS):
+        if unused or (room in StudyEntry.model_fields and room not in ROOMS and key != GPUS):
             raise ConfigError(unused[0] if unused else key, value, "no entry: a single training does not use it")
 
 
@@ -264,5 +273,5 @@ def with_smallest(course: Course, graph: Architecture, study: str | Path | None,
 
     if course.ladder is None or course.ladder.smallest is not None or study is None:
         return dataclasses.replace(course, smallest=costs(graph).params)
-    own = [given for given in settings if given.partition("=")[0].split(".")[0] in ROOMS]
+    own = [given for given in settings if belongs(given)]
     return dataclasses.replace(course, smallest=load_study(study, own).smallest)

@@ -22,7 +22,7 @@ from autostudent.distill.ledger import Stopwatch
 from autostudent.distill.method import Method, objective
 from autostudent.distill.optim import SGD, anneal_steps
 from autostudent.distill.replay import Replay, can_replay
-from autostudent.distill.roles import network_of, optimizer_of, own_draws
+from autostudent.distill.roles import has_half, network_of, optimizer_of, own_draws
 from autostudent.distill.types import Batch, Output, Probe, Role, Spec, Stage, State, View
 from autostudent.errors import AutostudentError
 
@@ -160,7 +160,7 @@ class Fit:
             return run(x) if told is None else told
 
     def _passed(self, network: nn.Module, x: Tensor, taps: Sequence[str]) -> Output:
-        half = self.job.device.type == "cuda"  # losses are in single precision everywhere
+        half = has_half(self.job.device)  # losses are in single precision everywhere
         with torch.autocast(self.job.device.type, torch.bfloat16, enabled=half, cache_enabled=False):
             if not taps:
                 return Output(network(x).float())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 
 import torch
 from torch import nn
@@ -40,6 +41,12 @@ def network_of(job: Job, name: str, model: object, stage: int) -> nn.Module:
         case _:
             raise TypeError(f"role {name}: unknown model {model!r}")
     return network.to(job.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+
+@cache
+def has_half(device: torch.device) -> bool:
+    """Whether a device computes in bfloat16 by itself: older GPUs emulate it, at less than the speed of float32."""
+    return device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
 
 
 @contextmanager

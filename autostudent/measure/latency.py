@@ -85,7 +85,7 @@ def latency_of(
     keeps its figure.
     """
     device = torch.device(device)
-    about = [CODE, architecture.fingerprint, device_name(device), threads, torch.__version__]
+    about = [CODE, architecture.fingerprint, f"{platform.node()} {device_model(device)}", threads, torch.__version__]
     entry = assets.entry("latency", digest(about))
     if not entry.complete:
         shape = architecture.input

@@ -8,7 +8,18 @@ from torch import Tensor, nn
 from autostudent.data.views import images
 
 BATCH = 250  # a core's cache holds the maps of about as many small pictures
-ACCELERATOR_BATCH = 2000
+ACCELERATOR_BATCH, ACCELERATOR_PIXELS = 2000, 2000 * 32**2  # whichever is less: larger pictures have larger maps
+
+
+def at_once(height: int, width: int) -> int:
+    """How many pictures of this size go through a network together on an accelerator."""
+    return max(1, min(ACCELERATOR_BATCH, ACCELERATOR_PIXELS // (height * width)))
+
+
+def seen(module: nn.Module, height: int, width: int) -> tuple[int, int]:
+    """The size at which a network looks at pictures: its own, where it resizes them to more."""
+    side = getattr(module, "resize", None) or 0
+    return max(height, side), max(width, side)
 
 
 def predict(module: nn.Module, x: Tensor, device: torch.device | str = "cpu", batch_size: int | None = None) -> Tensor:
@@ -16,7 +27,9 @@ def predict(module: nn.Module, x: Tensor, device: torch.device | str = "cpu", ba
 
     The network is put into eval mode for the call; every part of it is left in the mode it was in.
     """
-    batch_size = batch_size or (BATCH if torch.device(device).type == "cpu" else ACCELERATOR_BATCH)
+    if batch_size is None:
+        on_cpu = torch.device(device).type == "cpu"
+        batch_size = BATCH if on_cpu else at_once(*seen(module, x.shape[-2], x.shape[-1]))
     modes = [(part, part.training) for part in module.modules()]
     module.eval()
     try:

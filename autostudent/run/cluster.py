@@ -141,7 +141,7 @@ def check_places(study: Mapping[str, Any]) -> None:
     """Refuses places that mean nothing in a job, whose folder is temporary."""
     store = study.get("store")
     if store is None:
-        raise ConfigError("store", None, "an absolute place: sqlite:////shared/study.db or another storage URL")
+        raise ConfigError("store", None, "an absolute place: journal:////shared/study.log or another storage URL")
     if (file := store_file(str(store))) is not None:
         scheme = str(store).partition("://")[0]
         _absolute("store", str(store), str(file), f"{scheme}:////absolute/path/study.db")

@@ -7,6 +7,7 @@ import shutil
 import tempfile
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -21,7 +22,8 @@ from autostudent.run.ray_session import environment
 from autostudent.run.ray_worker import Plan, SegmentTrainable
 
 STOP_S = 10.0  # seconds that Tune's loop gets to end its actors after it was told to stop
-MEET_S = 20.0  # seconds that work before the study waits for workers to start
+MEET_S = 120.0  # seconds that work before the study waits for the first worker to start
+LOOK_S = 0.5  # seconds after which work before the study looks for workers that came meanwhile
 
 
 @dataclass(frozen=True)
@@ -56,7 +58,7 @@ class TuneThread:
         ready = None if prepare is None else cloudpickle.dumps(prepare)
         self._plan = Plan(terms.cpus, terms.gpus, terms.timeout_s, f"{self._scratch}/notes", ready)
         self._stopped = threading.Event()
-        self._waited = False
+        self.lost: set[Any] = set()  # identities of workers that ended over work before the study
         self._around = ExitStack()
         self._thread = threading.Thread(target=self._loop, name="tune", daemon=True)
 
@@ -66,53 +68,52 @@ class TuneThread:
         self._around.enter_context(_quiet(self.terms.debug))
         self._thread.start()
 
-    def apply(self, common: Any, pickled: Sequence[bytes], read: Callable[[int, bytes], None]) -> bool:
-        """Work before the study begins, done by the workers that are warm.
+    def apply(self, common: Any, pickled: Sequence[bytes], read: Callable[[int, bytes], None]) -> list[int]:
+        """Work before the study begins, done by the workers that are warm and by those that become so meanwhile.
 
         Args:
             common, pickled: what `autostudent.run.ray_worker.attempt` is given, for every item.
             read: is given the place and the answer of each; what it raises ends the work.
 
         Returns:
-            Whether all was done: not where there are no such workers, or one was lost.
+            Places of what was not done: those over which a worker was lost, and all that are left where none is there.
         """
-        actors = self._warm(min(self.terms.workers, len(pickled)))
-        if pickled and not actors:
-            return False
+        waiting, undone, began = deque(range(len(pickled))), [], time.monotonic()
         running: dict[Any, tuple[int, Any]] = {}
         try:
-            for place, item in enumerate(pickled):
-                actor = actors.pop() if actors else self._next(running, read)
-                running[actor.apply.remote(common, item)] = place, actor
-            while running:
-                self._next(running, read)
-        except ray.exceptions.RayActorError:
-            _end(running)
-            return False
-        except Exception:  # the work's own: the others stay for the study
-            if running:
-                ray.wait([*running], num_returns=len(running))
+            while waiting or running:
+                for actor in self._idle(running)[: len(waiting)]:
+                    place = waiting.popleft()
+                    running[actor.apply.remote(common, pickled[place])] = place, actor
+                if not running:
+                    if self.lost or not self._thread.is_alive() or time.monotonic() - began > MEET_S:
+                        break
+                    self.study.warm(1, LOOK_S)
+                    continue
+                for future in ray.wait([*running], num_returns=1, timeout=LOOK_S if waiting else None)[0]:
+                    place, actor = running.pop(future)
+                    try:
+                        answer = ray.get(future)
+                    except ray.exceptions.RayTaskError:
+                        raise
+                    except ray.exceptions.RayError:  # its process or its machine is gone
+                        self.lost.add(actor._actor_id)
+                        undone.append(place)
+                    else:
+                        read(place, answer)
+        except BaseException as error:  # the work's own, or interrupted: what still runs is of no use
+            patience = STOP_S if isinstance(error, Exception) else 0
+            for future in ray.wait([*running], num_returns=len(running), timeout=patience)[1] if running else []:
+                _, actor = running[future]
+                self.lost.add(actor._actor_id)
+                ray.kill(actor)
             raise
-        except BaseException:  # interrupted
-            _end(running)
-            raise
-        return True
+        return [*undone, *waiting]
 
-    def _next(self, running: dict[Any, tuple[int, Any]], read: Callable[[int, bytes], None]) -> Any:
-        """The worker that is done first, after its answer was read."""
-        (done,), _ = ray.wait([*running], num_returns=1)
-        place, actor = running.pop(done)
-        read(place, ray.get(done))
-        return actor
-
-    def _warm(self, wanted: int) -> list[Any]:
-        """The workers that are warm, after waiting for so many of them, but once."""
-        deadline = time.monotonic() + (0.0 if self._waited else MEET_S)
-        self._waited = True
-        actors = self.study.warm(wanted, 0.0)
-        while len(actors) < wanted and self._thread.is_alive() and time.monotonic() < deadline:
-            actors = self.study.warm(wanted, 0.2)
-        return actors
+    def _idle(self, running: dict[Any, tuple[int, Any]]) -> list[Any]:
+        """The workers that are warm, or warm up now, and have nothing else to do."""
+        busy = {actor._actor_id for _, actor in running.values()} | self.lost
+        return [actor for actor in self.study.warm(0, 0.0) if actor._actor_id not in busy]
 
     def begin(self, driver: Driver, make_worker: Callable[[], Worker]) -> None:
         """The study is there; ``make_worker`` is called once in every worker process."""
@@ -176,12 +177,6 @@ class TuneThread:
             if not isinstance(error.__cause__, ray.exceptions.OutOfMemoryError):
                 raise
             watcher.sort_out(str(error.__cause__))
-
-
-def _end(running: dict[Any, tuple[int, Any]]) -> None:
-    """Ends workers whose work is of no use now; Tune would wait for it."""
-    for _, actor in running.values():
-        ray.kill(actor)
 
 
 def tune_settings(workers: int) -> dict[str, str | None]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import signal
 import threading
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, Self
 
@@ -135,21 +135,27 @@ class RayRunner(Runner):
 
         def read(place: int, answer: bytes) -> None:
             result = _unpack(answer)
-            if place not in results:  # the work of warm workers is done again where one of them was lost
-                told(place, result)
             results[place] = result
+            told(place, result)
 
         with self:
-            common = ray.put(cloudpickle.dumps((function, self.cpus)))
+            common = ray.put(cloudpickle.dumps((function, self.cpus, self.gpus)))
             pickled = [cloudpickle.dumps(item) for item in items]
-            if self._tune is None or not self._tune.apply(common, pickled, read):
-                self._cool(now=True)  # warm workers have the share that tasks need
-                self._tasks(common, pickled, read)
+            left = list(range(len(pickled)))
+            if self._tune is not None:
+                try:
+                    left = self._tune.apply(common, pickled, read)
+                finally:
+                    if self._tune.lost:
+                        self._cool(now=True)  # Tune would go on with workers that are no more
+            if left:
+                self._cool(now=True)  # tasks need the share of warm workers
+            self._tasks(common, {place: pickled[place] for place in left}, read)
         return [results[place] for place in range(len(pickled))]
 
-    def _tasks(self, common: Any, pickled: Sequence[bytes], read: Callable[[int, bytes], None]) -> None:
+    def _tasks(self, common: Any, pickled: Mapping[int, bytes], read: Callable[[int, bytes], None]) -> None:
         task = ray.remote(num_cpus=self.cpus, num_gpus=self.gpus, max_retries=2)(attempt)
-        waiting = {task.remote(common, item): place for place, item in enumerate(pickled)}
+        waiting = {task.remote(common, item): place for place, item in pickled.items()}
         try:
             while waiting:
                 (done,), _ = ray.wait([*waiting], num_returns=1)
@@ -158,7 +164,7 @@ class RayRunner(Runner):
             # Interrupted, not killed: Ray 2.60 aborts this process when a killed task's answer arrives after all.
             for future in ray.wait([*waiting], num_returns=len(waiting), timeout=0)[1] if waiting else []:
                 ray.cancel(future, force=False)
-            if isinstance(error, ray.exceptions.RayError):  # no exception of the function: those come unpacked
+            if isinstance(error, ray.exceptions.RayError):  # no exception of the work: those come unpacked
                 reason = first_line(error)
                 raise AutostudentError(f"a Ray worker process was lost, again and again: {reason}") from error
             raise

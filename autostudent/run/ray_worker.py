@@ -6,9 +6,10 @@ import faulthandler
 import json
 import os
 import sys
+import tempfile
 import traceback
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -87,6 +88,8 @@ class SegmentTrainable(tune.Trainable):
         segment = Segment.from_json(json.loads(self.config["segment"]))
         with self._watched(segment):
             result = guarded(self._get_worker, segment)
+        if result.failure is not None:
+            leave_broken_device(result.failure.traceback)
         try:
             text = json.dumps(result.to_json())
         except (TypeError, ValueError) as error:
@@ -122,15 +125,17 @@ class SegmentTrainable(tune.Trainable):
         if self._plan.timeout_s is None:
             yield
             return
-        path = note_of(self._plan.notes, segment)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with path.open("w") as self._note:
-            self._arm()
+        with ExitStack() as opened:
             try:
-                yield
-            finally:
-                faulthandler.cancel_dump_traceback_later()
-        path.unlink()
+                path = note_of(self._plan.notes, segment)
+                path.parent.mkdir(parents=True, exist_ok=True)
+                self._note = opened.enter_context(path.open("w"))
+                opened.callback(path.unlink, missing_ok=True)
+            except OSError:  # another machine than the driver's, which reads no note there
+                self._note = opened.enter_context(tempfile.TemporaryFile("w"))
+            opened.callback(faulthandler.cancel_dump_traceback_later)
+            self._arm()
+            yield
 
     def _arm(self) -> None:
         if self._plan.timeout_s is not None:
@@ -138,30 +143,48 @@ class SegmentTrainable(tune.Trainable):
 
 
 def attempt(common: bytes, pickled: bytes) -> bytes:
-    """Applies a function to an item, both pickled, ``common`` with the share of a processor.
+    """Applies a function to an item, both pickled, ``common`` with the shares of a processor and of a GPU.
 
     Exceptions travel in parts, because many cannot be pickled whole.
     """
-    told = _applied(common, pickled)
+    told, trace = _applied(common, pickled)
+    if trace:
+        leave_broken_device(trace)
     torch = sys.modules.get("torch")
     if torch is not None and torch.cuda.is_initialized():
         torch.cuda.empty_cache()  # the process goes on, in a share that is made for students
     return told
 
 
-def _applied(common: bytes, pickled: bytes) -> bytes:
-    function, cpus = cloudpickle.loads(common)
-    torch = sys.modules.get("torch")
-    if torch is not None:
-        torch.set_num_threads(max(1, int(cpus)))
+def _applied(common: bytes, pickled: bytes) -> tuple[bytes, str]:
+    """The answer, and the traceback of what went wrong."""
     try:
-        return cloudpickle.dumps((function(cloudpickle.loads(pickled)), None))
+        function, cpus, gpus = cloudpickle.loads(common)
+        _limit_resources(cpus, gpus)
+        return cloudpickle.dumps((function(cloudpickle.loads(pickled)), None)), ""
     except Exception as error:
         trace = traceback.format_exc()
         try:
-            return cloudpickle.dumps((None, (type(error), error.args, vars(error), trace)))
+            return cloudpickle.dumps((None, (type(error), error.args, vars(error), trace))), trace
         except Exception:  # it holds what cannot travel: a lock, a socket
-            return cloudpickle.dumps((None, (AutostudentError, (f"{type(error).__name__}: {error}",), {}, trace)))
+            whole: tuple[Any, ...] = (AutostudentError, (f"{type(error).__name__}: {error}",), {}, trace)
+            return cloudpickle.dumps((None, whole)), trace
+
+
+def leave_broken_device(trace: str) -> None:
+    """Ends this process when a GPU answers it no more: after some errors nothing works there until a new one begins.
+
+    What it was to do is then lost with it, not failed, and done elsewhere.
+    """
+    torch = sys.modules.get("torch")
+    if torch is None or not torch.cuda.is_initialized():
+        return
+    try:
+        torch.cuda.synchronize()
+    except Exception:
+        sys.stderr.write(trace)
+        sys.stderr.flush()
+        os._exit(1)
 
 
 def _limit_threads(cpus: float) -> None:

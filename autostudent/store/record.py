@@ -119,6 +119,8 @@ def read(row: ScannedTrial, assets: Assets | None) -> Stored | None:
         features=tuple(attributes.get(FEATURES, ())),
     )
     trial = replace(trial, state=FINAL.get(row.state) or unfinished_state(trial))
+    if trial.state is TrialState.PAUSED:  # losses are those of one segment
+        trial = replace(trial, lost=0)
     about = {n: unpacked(v, assets) for n, v in attributes.items() if n not in OWN and ":" not in n}
     return Stored(trial, about, told=row.state in FINAL)
 

@@ -105,7 +105,7 @@ class Trials:
     def add(self, trial: Trial, result: Result) -> Trial:
         """Commits a segment; the trial is PAUSED until it is told otherwise."""
         name, value = record.segment_attribute(trial, result, self._assets)
-        return self._set(replace(trial, state=TrialState.PAUSED, results=(*trial.results, result)), name, value)
+        return self._set(replace(trial, state=TrialState.PAUSED, lost=0, results=(*trial.results, result)), name, value)
 
     def blame(self, trial: Trial, failure: Failure, seconds: Mapping[str, float]) -> Trial:
         """Remembers why the trial failed."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
@@ -74,7 +74,14 @@ class Knowledge:
 
     @classmethod
     def ensure(
-        cls, assets: Assets, teacher: Teacher, bank: ViewBank, *, map: Map = map, form: Form = FORM
+        cls,
+        assets: Assets,
+        teacher: Teacher,
+        bank: ViewBank,
+        *,
+        map: Map = map,
+        form: Form = FORM,
+        device: str | None = None,
     ) -> Knowledge:
         """Makes or completes what a teacher says of a bank, and compares samples with the live teacher.
 
@@ -84,6 +91,7 @@ class Knowledge:
             bank: the views.
             map: spreads chunks of views over processes.
             form: of the stored logits.
+            device: where ``map`` puts the work; the teacher's own by default.
 
         Raises:
             AssetError: when the stored logits are not this teacher's.
@@ -97,7 +105,9 @@ class Knowledge:
         if missing:
             size = max(1, -(-CHUNK // len(bank.x)))
             chunks = [missing[start : start + size] for start in range(0, len(missing), size)]
-            for _ in map(partial(write_views, teacher, bank, form, str(entry.folder)), chunks):
+            for _ in map(
+                partial(write_views, teacher, bank, form, str(entry.folder), device or str(teacher.device)), chunks
+            ):
                 pass
         if missing or not entry.complete:
             commit(entry, teacher, bank, form, time.perf_counter() - started)
@@ -147,8 +157,10 @@ def key_of(teacher_key: str, bank: ViewBank, form: Form) -> str:
     return digest({"code": CODE, "teacher": teacher_key, "bank": bank.address, **form.about})
 
 
-def write_views(teacher: Teacher, bank: ViewBank, form: Form, folder: str, numbers: list[int]) -> None:
-    """Computes and stores some views; runs wherever `Map` puts it."""
+def write_views(teacher: Teacher, bank: ViewBank, form: Form, folder: str, device: str, numbers: list[int]) -> None:
+    """Computes and stores some views; runs wherever `Map` puts it, on the ``device`` of that place."""
+    if teacher.device != torch.device(device):
+        teacher = replace(teacher, module=teacher.module.to(device), device=torch.device(device))
     for number in numbers:
         with sharing(teacher.device):
             said = predict(teacher.module, bank.view(number, teacher.device), teacher.device)

@@ -3,7 +3,7 @@ import math
 import pytest
 import torch
 
-from autostudent.measure.predict import predict
+from autostudent.measure.predict import at_once, predict, seen
 from autostudent.measure.quality import accuracy, agreement, ece, nll, quality
 
 
@@ -56,3 +56,14 @@ def test_predict_leaves_a_frozen_part_frozen():
     module[2].eval()
     predict(module, torch.zeros(2, 1, 2, 2, dtype=torch.uint8))
     assert [part.training for part in module.modules()] == [True, True, True, False]
+
+
+def test_large_pictures_are_looked_at_fewer_at_once():
+    assert at_once(8, 8) == at_once(32, 32) == 2000
+    assert at_once(64, 64) == 500
+    assert at_once(224, 224) == 40
+    assert at_once(4096, 4096) == 1
+    resizing = torch.nn.Identity()
+    resizing.resize = 224
+    assert seen(resizing, 32, 300) == (224, 300)
+    assert seen(torch.nn.Identity(), 32, 30) == (32, 30)

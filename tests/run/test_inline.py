@@ -82,6 +82,7 @@ def test_a_worker_that_cannot_be_made_is_tried_again_for_every_segment() -> None
         (MemoryError(), Cause.OUT_OF_MEMORY),
         (torch.OutOfMemoryError("Tried to allocate 2.00 GiB"), Cause.OUT_OF_MEMORY),
         (RuntimeError("CUDA error: out of memory"), Cause.OUT_OF_MEMORY),
+        (RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling cublasCreate"), Cause.OUT_OF_MEMORY),
         (
             RuntimeError("[enforce fail at alloc_cpu.cpp] DefaultCPUAllocator: can't allocate memory"),
             Cause.OUT_OF_MEMORY,

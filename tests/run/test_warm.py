@@ -137,6 +137,7 @@ def test_warm_workers_do_other_work_until_the_study_comes(tmp_path: Path) -> Non
     with RayRunner(2) as runner:
         runner.warm(noting(tmp_path))
         assert runner.map(abs, [-1, 2, -3]) == [1, 2, 3]
+        until(lambda: len(noted(tmp_path)) == 2)
         with pytest.raises(ConfigError, match=r"data\.npz: got 3"):
             runner.map(whose, [1, 3])
         assert set(runner.map(whose, range(100, 104))) == noted(tmp_path)

@@ -2,6 +2,7 @@ import pickle
 import signal
 import subprocess
 import sys
+from copy import deepcopy
 from functools import partial
 
 import numpy as np
@@ -68,6 +69,18 @@ def test_work_is_cut_into_picklable_chunks(teacher, bank, tmp_path, monkeypatch)
     assets = Assets(tmp_path)
     Knowledge.ensure(assets, teacher, bank, map=elsewhere)
     assert len(files(assets, teacher, bank)) == 4
+
+
+def test_it_is_made_on_the_device_of_the_place(teacher, bank, tmp_path):
+    """A driver without a GPU has teachers on its processor; its workers have not."""
+
+    def elsewhere(function, items):
+        with pytest.raises(NotImplementedError, match="meta"):  # where no numbers are
+            list(map(function, items))
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        Knowledge.ensure(Assets(tmp_path), deepcopy(teacher), bank, map=elsewhere, device="meta")
 
 
 @pytest.mark.parametrize("done", [0, 1, 3])
