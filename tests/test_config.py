@@ -106,6 +106,14 @@ def test_what_is_refused_and_how(assignment: str, words: str) -> None:
     assert words in refused(assignment)
 
 
+def test_a_single_training_takes_a_gpu_where_the_study_does(monkeypatch: pytest.MonkeyPatch) -> None:
+    for there in (False, True):
+        monkeypatch.setattr("torch.cuda.is_available", lambda there=there: there)
+        assert read_course(DIGITS, [], [], None)[0].device == "cpu"
+        course, recipe = read_course(DIGITS, ["run.gpus_per_trial=auto", "kd.weight=0.5"], [], None)
+        assert (course.device, recipe) == ("cuda" if there else "cpu", {"kd.weight": 0.5})
+
+
 def test_another_source_takes_the_place_of_the_files(tmp_path: Path) -> None:
     assert load_settings(DIGITS, ["data.npz=/x.npz", "data.limit=100"]).data == {"npz": "/x.npz", "limit": 100}
     study = tmp_path / "study.yaml"
