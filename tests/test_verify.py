@@ -19,7 +19,7 @@ import torch
 from autostudent.cli.proving import verify as command
 from autostudent.data.datasets import Dataset
 from autostudent.distill.fit import Fit
-from autostudent.errors import ConfigError, DataError
+from autostudent.errors import AutostudentError, ConfigError, DataError
 from autostudent.measure.intervals import pack
 from autostudent.records import Candidate
 from autostudent.settings import RivalSettings, SearchSettings
@@ -67,8 +67,18 @@ def test_a_test_split_that_cannot_be_read_costs_nothing(study: InlineStudy, monk
     monkeypatch.setattr("autostudent.verify.tasks.Fit", None)
     with pytest.raises(DataError, match=r"3\.png"):
         verify(study, [taught(study)], seeds=2)
-    with Store.read(study.settings.store, study.settings.study) as store:
-        assert taught(study) not in proof.already(store)
+    assert taught(study) not in proof.already(Store.read(study.settings.store, study.settings.study))
+
+
+def test_a_training_without_memory_says_what_to_change(study: InlineStudy, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: Any) -> Any:
+        raise MemoryError("CUDA out of memory")
+
+    monkeypatch.setattr("autostudent.verify.tasks.Fit", full)
+    with pytest.raises(
+        AutostudentError, match=r"student \d+ ran out of memory \(CUDA out of memory\): lower run\.workers"
+    ):
+        verify(study, [taught(study)], seeds=3, compare=False)
 
 
 @pytest.mark.slow

@@ -23,6 +23,7 @@ from autostudent.distill.compiled import Make, as_it_is, compiled
 from autostudent.distill.fit import Diverged, Fit
 from autostudent.distill.job import Job, derive_seed
 from autostudent.distill.methods import version_of
+from autostudent.errors import AutostudentError, first_line, is_out_of_memory
 from autostudent.measure.intervals import pack
 from autostudent.measure.latency import by_turns
 from autostudent.measure.predict import predict
@@ -81,6 +82,11 @@ def run_task(setup: TrialSetup, task: VerifyTask) -> dict[str, Any]:
             outcome = measured(bench_of(setup), task, progress, pause)
     except Diverged as error:
         outcome = {"failed": str(error)}
+    except Exception as error:
+        if not is_out_of_memory(error):
+            raise
+        hint = "lower run.workers or training.batch_size, or raise run.gpus_per_trial; the same command goes on"
+        raise AutostudentError(f"{task.name} ran out of memory ({first_line(error)}): {hint}") from error
     entry.commit({"outcome.json": json.dumps(outcome).encode()}, {"name": task.name})
     progress.unlink(missing_ok=True)
     return outcome
