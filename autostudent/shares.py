@@ -7,11 +7,11 @@ Of float32 numbers, 4 bytes each, a worker holds on its device at most
   gradients of as many as live at once; where passes are recorded, `RECORDED` times that and `POOLS` bytes: recordings
   keep what they made, of the network and of its copy, beside a pass as it is, in memory of their own (on an H100, in
   mixed precision, 1.1 times where it is hundreds of megabytes, 240 MB at most where it is less);
-* or, where that is more, what lives at once when `LOOK` pictures are looked at, by the student or the largest teacher;
-  with recordings, which stay, the student's comes on top;
-* the parameters of all teachers, and what they say of one view;
-* the pictures as bytes, four times (plain, a view and the next one, and what a view is cut from), and `LOOK` of them as
-  numbers.
+* or, where that is more, what lives at once when pictures are looked at (`measure.predict.at_once` says how many),
+  by the student or the largest teacher; with recordings, which stay, the student's comes on top;
+* the parameters of all teachers, what they say of one view, and their stored maps of it that recipes ask for;
+* the pictures as bytes, four times (plain, a view and the next one, and what a view is cut from), and those that are
+  looked at together as numbers.
 
 `SAFETY` times that allows for students larger than all that were drawn, for buffers, fragments and the workspaces of
 cuDNN; mixed precision needs less. `CONTEXT` is what a process takes before it has allocated anything.
@@ -36,6 +36,7 @@ from autostudent.settings import RunSettings
 from autostudent.space.cost import FLOAT_BYTES, costs
 from autostudent.space.graph import Architecture
 from autostudent.space.schedule import made, peak
+from autostudent.teach.maps import LIMIT
 from autostudent.teach.teacher import Teacher
 
 SAFETY = 1.5
@@ -79,6 +80,7 @@ def needed(
     recipes: Iterable[Recipe],
     teachers: Sequence[Teacher],
     data: Dataset,
+    views: int,
     recorded: bool = False,
 ) -> int:
     """Bytes of a GPU that a training takes at most, the process itself included; see the module.
@@ -86,6 +88,7 @@ def needed(
     Raises:
         ConfigError: for recipes of which this is not known.
     """
+    recipes = list(recipes)
     networks = trained_together(recipes, teachers, build(graphs[0], 0), data)
     students = max(student_bytes(graph, batch, networks, recorded) for graph in graphs)
     weights = [FLOAT_BYTES * int(teacher.costs["params"]) for teacher in teachers]
@@ -95,8 +98,27 @@ def needed(
     )
     count, pixels = len(data.train.y), math.prod(data.shape)
     said = FLOAT_BYTES * count * len(data.classes) * len(teachers)
+    maps = map_bytes(recipes, teachers, data, views)
     pictures = 4 * count * pixels + FLOAT_BYTES * at_once(*data.shape[1:]) * pixels
-    return math.ceil(SAFETY * (max(students, looking) + sum(weights) + said + pictures)) + CONTEXT
+    return math.ceil(SAFETY * (max(students, looking) + sum(weights) + said + maps + pictures)) + CONTEXT
+
+
+def map_bytes(recipes: Sequence[Recipe], teachers: Sequence[Teacher], data: Dataset, views: int) -> int:
+    """What the stored taps of one view take, of all teachers and recipes; larger ones are asked for, not stored.
+
+    Hint points are not known yet: each counts as the largest map.
+    """
+    total = 0
+    for teacher in teachers:
+        own = [recipe.method.needs for recipe in recipes if teacher.name in recipe.teachers]
+        wanted = {tap for needs in own if needs.taps for tap in needs.teacher_taps}
+        numbers = {
+            name: channels * (math.prod(-(-side // stride) for side in data.shape[1:]) if stride else 1)
+            for name, (channels, stride) in teacher.info.taps.items()
+        }
+        sizes = [2 * len(data.train.y) * numbers.get(tap, max(numbers.values(), default=0)) for tap in wanted]
+        total += sum(size for size in sizes if size * views <= LIMIT)
+    return total
 
 
 def share_of(need: int, devices: Sequence[int], workers: int) -> Share:

@@ -141,7 +141,8 @@ class Study:
         teachers = list(self.teachers().values())
         graphs = [self.catalogue.architecture(candidate) for candidate, known in self.drawn if known.feasible]
         batch = self.settings.training.batch_size
-        need = needed(graphs, batch, self.recipes, teachers, self.dataset, run.cuda_graphs)
+        views = self.settings.training.views or self.settings.budget.epochs
+        need = needed(graphs, batch, self.recipes, teachers, self.dataset, views, run.cuda_graphs)
         return share_of(need, gpus(), run.workers)
 
     @property

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -14,12 +15,13 @@ import yaml
 from autostudent import shares
 from autostudent.build.network import build
 from autostudent.config import build as settings_of
+from autostudent.distill.types import Needs
 from autostudent.errors import ConfigError
 from autostudent.problem import Catalogue
 from autostudent.records import Objective
 from autostudent.run.cluster import submit
 from autostudent.settings import RunSettings, SpaceSettings, StudySettings
-from autostudent.shares import Share, given, share_of, student_bytes
+from autostudent.shares import Share, given, map_bytes, share_of, student_bytes
 from autostudent.space.architecture import InputShape
 from autostudent.space.cost import costs
 from autostudent.space.schedule import made, peak
@@ -63,6 +65,26 @@ def test_a_students_bytes_follow_from_its_parameters_its_batch_and_its_companion
     assert student_bytes(graph, large, networks=3) == 3 * student_bytes(graph, large)
     again = student_bytes(graph, large, recorded=True) - student_bytes(graph, large)
     assert again == 4 * large * (made(graph) + peak(graph)) + looking + shares.POOLS
+
+
+def test_stored_maps_count_where_recipes_ask_for_them_and_they_are_stored() -> None:
+    data = SimpleNamespace(shape=(3, 9, 9), train=SimpleNamespace(y=range(1000)))
+    taps = {"stage1": (4, 1), "stage2": (8, 2), "penultimate": (16, 0)}
+    teachers = [SimpleNamespace(name=name, info=SimpleNamespace(taps=taps)) for name in ("main", "other")]
+
+    def asks(*taps: str, of_teachers: tuple[str, ...] = ()) -> Any:
+        needs = Needs((1, 1), "taps", taps, of_teachers)
+        return SimpleNamespace(teachers=("main",), method=SimpleNamespace(needs=needs))
+
+    one, two, vector = 2000 * 4 * 81, 2000 * 8 * 25, 2000 * 16
+    for recipes, size in (
+        ([asks()], 0),
+        ([asks("stage1"), asks("stage1", "stage2")], one + two),
+        ([asks("penultimate")], vector),
+        ([asks("stage2", of_teachers=("hint1of1",))], one),  # not known yet: the largest
+    ):
+        assert map_bytes(recipes, teachers, data, 9) == size
+    assert map_bytes([asks("stage1", "penultimate")], teachers, data, 5000) == vector  # stage1 is too much to store
 
 
 @pytest.mark.parametrize(
