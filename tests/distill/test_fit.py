@@ -15,6 +15,7 @@ from autostudent.distill.fit import Diverged, Fit
 from autostudent.distill.job import derive_seed
 from autostudent.distill.method import Method
 from autostudent.distill.types import (
+    Batch,
     Cadence,
     CopyOf,
     Needs,
@@ -200,6 +201,23 @@ def test_a_rung_is_scored_at_a_rate_that_falls_to_zero_from_where_it_stands(monk
     assert rates == pytest.approx([now * 2 / 3, now / 3])  # 0.04 of 27 steps
 
 
+def test_a_rung_at_the_end_of_a_stage_is_scored_in_the_next(monkeypatch: pytest.MonkeyPatch) -> None:
+    role = Role("student", method=Labels())
+    again = dataclasses.replace(role, start="role:student")
+    fit = Fit(toy_job(Roles(stages=(Stage((role,), epochs=1 / 3), Stage((again,), epochs=2 / 3)))))
+    fit.run(3)
+    stages, step = [], Fit._train_step
+
+    def noted(self: Fit, batch: Batch) -> Tensor:
+        stages.append(self.stage_number)
+        return step(self, batch)
+
+    monkeypatch.setattr(Fit, "_train_step", noted)
+    fit.annealed()
+    assert set(stages) == {1}
+    assert fit.stage_number == 0
+
+
 def test_learning_rate_is_constant_in_the_middle_and_zero_at_the_end() -> None:
     fit = Fit(toy_job(Labels(), teachers=0, epochs=9))
     rates = []
@@ -325,7 +343,7 @@ def test_a_role_has_its_own_share_of_the_learning_rate() -> None:
         fit = Fit(toy_job(Roles(stages=(stage,))))
         before = fit.networks["peer"].linear.weight.clone()
         fit._train_step(next(fit._batches(0)))
-        return float((fit.networks["peer"].linear.weight - before).norm())
+        return float((fit.networks["peer"].linear.weight - before).detach().norm())
 
     whole = moved(1.0)
     assert moved(0.0) == 0.0
