@@ -298,6 +298,14 @@ def test_a_teacher_entry_holds_what_was_written_and_nothing_more() -> None:
     assert load_settings(DIGITS).teachers["main"] == {"resnet": {"depth": 20, "width": 32}, "epochs": 30}
 
 
+def test_a_teacher_like_another_is_that_one_but_for_what_it_says() -> None:
+    teachers = "teachers={a: {resnet: {depth: 8, width: 4}, epochs: 7}, b: {like: a, epochs: 9}}"
+    assert load_settings(DIGITS, [teachers, "ladder=null"]).teachers["b"] == {
+        "resnet": {"depth": 8, "width": 4},
+        "epochs": 9,
+    }
+
+
 def test_the_package_shows_its_public_names_alone() -> None:
     assert dir(autostudent) == sorted([*autostudent.__all__, "__version__"])
     assert autostudent.__version__ == version("autostudent")

@@ -2,9 +2,10 @@ import shutil
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageOps
 
 from autostudent.data.datasets import load
+from autostudent.data.folders import size_of
 from autostudent.errors import ConfigError, DataError
 
 
@@ -149,6 +150,21 @@ def test_pictures_are_turned_upright(tmp_path):
     assert data.shape == (3, 12, 8)
     found = [part.x[i] for part in (data.train, data.validation, data.test) for i in range(len(part))]
     assert sum(np.array_equal(x.numpy().transpose(1, 2, 0), upright) for x in found) == 2
+
+
+@pytest.mark.parametrize("way", range(1, 9))
+def test_a_size_is_that_of_the_upright_picture(tmp_path, way):
+    told = Image.Exif()
+    told[0x0112] = way
+    Image.new("RGB", (12, 8)).save(tmp_path / "one.jpg", exif=told)
+    image = Image.open(tmp_path / "one.jpg")
+    assert size_of(image) == ImageOps.exif_transpose(image).size == ((8, 12) if way > 4 else (12, 8))
+
+
+def test_high_pictures_among_wide_ones_are_brought_to_their_size(tmp_path):
+    write(tmp_path / "a", 10, (12, 10))
+    write(tmp_path / "b", 9, (10, 12))
+    assert load({"images": str(tmp_path)}).shape == (3, 10, 12)
 
 
 def test_what_is_transparent_shows_white(tmp_path):

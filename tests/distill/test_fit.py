@@ -14,7 +14,21 @@ from torch import Tensor
 from autostudent.distill.fit import Diverged, Fit
 from autostudent.distill.job import derive_seed
 from autostudent.distill.method import Method
-from autostudent.distill.types import CopyOf, Needs, Plan, Role, Spec, Stage, State, TeacherCopy, TopOf, View
+from autostudent.distill.types import (
+    Batch,
+    Cadence,
+    CopyOf,
+    Needs,
+    Plan,
+    Probe,
+    Role,
+    Spec,
+    Stage,
+    State,
+    TeacherCopy,
+    TopOf,
+    View,
+)
 from autostudent.errors import AutostudentError, ConfigError
 from autostudent.testing.toys import ToyNet, toy_job
 
@@ -172,6 +186,38 @@ def test_annealed_copy_leaves_the_training_alone_and_differs_from_raw_weights() 
     assert not scored.training
 
 
+def test_a_rung_is_scored_at_a_rate_that_falls_to_zero_from_where_it_stands(monkeypatch: pytest.MonkeyPatch) -> None:
+    fit = Fit(toy_job(Labels(), teachers=0, epochs=9))
+    fit.run(8)
+    now, rates, update = fit.lr, [], Fit._update
+
+    def noted(self: Fit, roles: Sequence[Role]) -> None:
+        rates.append(self.lr)
+        update(self, roles)
+
+    monkeypatch.setattr(Fit, "_update", noted)
+    fit.annealed()
+    assert 0 < now < 0.1
+    assert rates == pytest.approx([now * 2 / 3, now / 3])  # 0.04 of 27 steps
+
+
+def test_a_rung_at_the_end_of_a_stage_is_scored_in_the_next(monkeypatch: pytest.MonkeyPatch) -> None:
+    role = Role("student", method=Labels())
+    again = dataclasses.replace(role, start="role:student")
+    fit = Fit(toy_job(Roles(stages=(Stage((role,), epochs=1 / 3), Stage((again,), epochs=2 / 3)))))
+    fit.run(3)
+    stages, step = [], Fit._train_step
+
+    def noted(self: Fit, batch: Batch) -> Tensor:
+        stages.append(self.stage_number)
+        return step(self, batch)
+
+    monkeypatch.setattr(Fit, "_train_step", noted)
+    fit.annealed()
+    assert set(stages) == {1}
+    assert fit.stage_number == 0
+
+
 def test_learning_rate_is_constant_in_the_middle_and_zero_at_the_end() -> None:
     fit = Fit(toy_job(Labels(), teachers=0, epochs=9))
     rates = []
@@ -276,6 +322,52 @@ def test_peers_start_from_different_weights() -> None:
 
     assert not same(fit.networks["student"], fit.networks["peer"])
     assert isinstance(fit.student, ToyNet)
+
+
+@pytest.mark.parametrize("order", ["joint", "alternate"])
+def test_a_student_does_not_move_the_peer_that_it_learns_from(order: str) -> None:
+    def peer(method: Method) -> torch.nn.Module:
+        student = Role("student", learns_from=("peer",), method=method)
+        stage = Stage((student, Role("peer", CopyOf("student"), (), method=Labels())), order=order)
+        fit = Fit(toy_job(Roles(stages=(stage,))))
+        fit.run(2)
+        return fit.networks["peer"]
+
+    assert same(peer(Match()), peer(Labels()))
+
+
+def test_a_role_has_its_own_share_of_the_learning_rate() -> None:
+    def moved(share: float) -> float:
+        peer = Role("peer", CopyOf("student"), (), Labels(), lr_scale=share)
+        stage = Stage((Role("student", learns_from=("peer",)), peer))
+        fit = Fit(toy_job(Roles(stages=(stage,))))
+        before = fit.networks["peer"].linear.weight.clone()
+        fit._train_step(next(fit._batches(0)))
+        return float((fit.networks["peer"].linear.weight - before).detach().norm())
+
+    whole = moved(1.0)
+    assert moved(0.0) == 0.0
+    assert moved(0.5) == pytest.approx(whole / 2, rel=1e-3)
+
+
+@dataclass(frozen=True)
+class Looking(Labels):
+    """Goes through its samples at the start."""
+
+    @property
+    def cadence(self) -> Cadence:
+        return Cadence(start=True)
+
+    def adapt(self, probe: Probe, state: State) -> None:
+        assert not any(view.logits.requires_grad for views in probe.train(2) for view in views)
+
+
+def test_a_look_at_the_samples_leaves_the_network_as_it_was() -> None:
+    fit = Fit(toy_job(Looking(), teachers=0))
+    before = {name: tensor.clone() for name, tensor in fit.student.state_dict().items()}
+    fit._adapt()
+    assert all(torch.equal(before[name], tensor) for name, tensor in fit.student.state_dict().items())
+    assert fit.student.training
 
 
 def test_seeds_are_functions_of_their_arguments() -> None:

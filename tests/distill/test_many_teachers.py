@@ -254,15 +254,27 @@ def test_ca_mkd_with_equal_teachers_does_not_care_which() -> None:
 
 
 def test_ca_mkd_maps_wait_for_their_start_and_are_zero_on_equal_maps() -> None:
-    bench = only(CAMKD(feature=50.0, tap="stage1"))
+    bench = only(CAMKD(feature=50.0, feature_from=0.5, tap="stage1"))
     plain = only(CAMKD())
-    early = bench.method.loss(at(bench, 0.0), bench.state)
+    early = bench.method.loss(at(bench, 0.49), bench.state)
     logits_only = plain.method.loss(
         dataclasses.replace(plain.view, own=bench.view.own, sources=bench.view.sources), plain.state
     )
 
     assert torch.allclose(early, logits_only)
     assert (bench.method.loss(bench.view, bench.state) > early).all()
+
+
+def test_ca_mkd_weighs_alike_but_learns_otherwise_where_the_weights_are_detached() -> None:
+    found = []
+    for detach in (False, True):
+        bench = only(CAMKD(feature=50.0, feature_from=0.0, tap="stage1", detach=detach))
+        loss = bench.method.loss(bench.view, bench.state)
+        found.append((loss.detach(), torch.autograd.grad(loss.sum(), list(bench.state.parameters()))[0]))
+    (whole, flowing), (same, cut) = found
+
+    assert torch.allclose(whole, same)
+    assert not torch.allclose(flowing, cut)
 
 
 def test_maps_are_averaged_down_and_interpolated_up() -> None:

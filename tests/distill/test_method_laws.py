@@ -281,6 +281,19 @@ def test_bd_kd_trains_a_teacher_of_its_own_beside_the_student() -> None:
     assert fit.seconds["private"] > 0
 
 
+def test_bd_kd_turns_to_the_divergence_of_its_direction_and_its_coach_hears_the_student() -> None:
+    view = only(KD()).view
+    student, teacher, told = view.logits, view.teacher_logits[0], []
+    for direction, opposite in (("forward_when_sure", False), ("reverse_when_sure", True)):
+        method = BDKD(temperature=2.0, emphasis=3.0, weight=0.5, direction=direction)
+        told.append(method.loss(view, State()))
+        by_hand = 0.5 * 4 * losses.balanced_divergence(student, teacher, 2.0, 3.0, opposite=opposite)
+        assert torch.allclose(told[-1], by_hand)
+    assert not torch.allclose(*told)
+    coach = method.plan(toy_spec(method)).stages[0].roles[1].method
+    assert torch.allclose(coach.loss(view, State()), 0.5 * 4 * losses.forward_kl(student, teacher, 2.0))
+
+
 def test_dml_peers_are_of_one_graph_and_learn_from_each_other() -> None:
     stage = DML().plan(toy_spec(DML())).stages[0]
 
@@ -320,6 +333,19 @@ def test_sokd_bridge_takes_the_last_stages() -> None:
     bridge = SOKD().plan(toy_spec(SOKD())).stages[0].roles[1]
     assert bridge.input == "teacher:0.stage2"
     assert bridge.learns_from == ("teachers", "student")
+    assert SOKD(bridge_lr=0.5).plan(toy_spec(SOKD())).stages[0].roles[1].lr_scale == 0.5
+
+
+def test_sokd_weighs_labels_teacher_and_student_each_for_itself() -> None:
+    method = SOKD(labels=0.5, bridge_labels=3.0, bridge_teacher=2.0, bridge_student=0.25)
+    bridge = method.plan(toy_spec(method)).stages[0].roles[1].method
+    first = only(KD()).view
+    student = Output(first.teacher_logits[0].flip(1))
+    view = dataclasses.replace(first, sources=(*first.sources[:1], student))
+    parts = [losses.kd(view.logits, teacher, 4.0) for teacher in view.teacher_logits]
+
+    assert torch.allclose(bridge.loss(view, State()), 2.0 * parts[0] + 0.25 * parts[1])
+    assert (method.label_weight(view, State()), bridge.label_weight(view, State())) == (0.5, 3.0)
 
 
 def test_views_of_the_suite_hold_only_what_is_needed() -> None:

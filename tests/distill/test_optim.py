@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import nn
 
-from autostudent.distill.optim import SGD
+from autostudent.distill.optim import SGD, decayed
 
 
 def network() -> nn.Module:
@@ -48,6 +48,14 @@ def test_steps_are_those_of_torch(fused: bool) -> None:
         torch.equal(one.state[a]["momentum_buffer"], two.state[b]["momentum_buffer"])
         for a, b in zip(ours.parameters(), theirs.parameters(), strict=True)
     )
+
+
+def test_weights_of_layers_decay_and_nothing_else_does() -> None:
+    net = nn.Sequential(nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2), nn.Flatten(), nn.Linear(8, 3))
+    decaying, others = decayed(net)
+    names = {id(parameter): name for name, parameter in net.named_parameters()}
+    assert [names[id(parameter)] for parameter in decaying] == ["0.weight", "3.weight"]
+    assert [names[id(parameter)] for parameter in others] == ["0.bias", "1.weight", "1.bias", "3.bias"]
 
 
 LOADED = """

@@ -41,6 +41,9 @@ def test_welch_agrees_with_scipy() -> None:
     found = welch(a, b)
 
     assert (found.low, found.high) == pytest.approx((expected.low, expected.high))
+    assert found.sd == pytest.approx(math.hypot(stats.sem(a), stats.sem(b)))
+    sure = welch([0.5, 0.5], [0.4, 0.4])
+    assert (sure.low, sure.high) == pytest.approx((0.1, 0.1))
 
 
 def test_gap_covers_the_truth_about_as_often_as_it_says() -> None:

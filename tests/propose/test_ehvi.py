@@ -143,3 +143,12 @@ def test_warps_invert(warp: Warp) -> None:
     assert (np.diff(warp.to_model(losses)) > 0).all()
     ends = warp.to_model(losses + 1e-7) - warp.to_model(losses - 1e-7)
     assert warp.log_slope(losses) == pytest.approx(np.log(ends / 2e-7), abs=1e-5)
+
+
+def test_many_candidates_are_taken_in_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
+    loss = Modelled(np.linspace(-2.0, 0.0, 7), np.full(7, 0.3), RATE)
+    whole = loss.psi(np.array([-np.inf, 0.3, 0.6]))
+    for numbers in (1, 100):
+        monkeypatch.setattr("autostudent.propose.ehvi.CHUNK", numbers)
+        assert loss.psi(np.array([-np.inf, 0.3, 0.6])) == pytest.approx(whole)
+    assert (whole[:, 1:] > 0).all()

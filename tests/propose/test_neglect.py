@@ -9,7 +9,7 @@ import pytest
 
 from autostudent.propose import make
 from autostudent.propose.base import generator
-from autostudent.propose.catalogue import Catalogue
+from autostudent.propose.catalogue import Catalogue, Option
 from autostudent.propose.neglect import EVERY, neglected
 from autostudent.records import Candidate, Description, Objective, Problem, Result, Trial, TrialState, Value
 
@@ -71,6 +71,11 @@ def test_a_choice_that_was_seldom_active_is_not_neglected_for_that() -> None:
     tried = [trial(i, {"first": letter, "third": 0}) for i, letter in enumerate("abcdefghabcdefg")]
     tried += [trial(i, {"first": "a", "second": second, "third": 0}) for i, second in enumerate("xy")]
     assert {pool[i].candidate.config["first"] for i in np.flatnonzero(neglected(tried, pool))} == {"h"}
+
+
+def test_true_and_false_are_choices_like_others() -> None:
+    pool = [Option(Candidate({"flag": flag}, 0), Description("f", {}), ()) for flag in (True, False)]
+    assert neglected([trial(0, {"first": "a", "flag": True})], pool).tolist() == [False, True]
 
 
 def test_every_few_students_a_neglected_choice_is_tried(monkeypatch: pytest.MonkeyPatch) -> None:

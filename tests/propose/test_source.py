@@ -12,7 +12,9 @@ from autostudent.propose.base import generator
 from autostudent.propose.bayes import Bayes
 from autostudent.propose.catalogue import Catalogue
 from autostudent.propose.design import design_size, first_design
+from autostudent.propose.encoding import SAMPLE
 from autostudent.propose.random import Random
+from autostudent.propose.source import Source
 from autostudent.records import Trial, TrialState
 from autostudent.testing.landscape import landscape_problem
 from autostudent.testing.proposers import invented, play
@@ -32,7 +34,7 @@ def test_front_of_the_source_comes_first() -> None:
     source, _ = play(Random(), problem)
     answers = bayes(source).ask(landscape_problem(20), [], 3)
     best = max(source, key=lambda trial: trial.values["accuracy"])
-    assert best.candidate in [answer.candidate for answer in answers]
+    assert best.candidate == answers[0].candidate
     keys = {trial.candidate.key for trial in source}
     assert all(answer.candidate.key in keys for answer in answers)
     small = replace(problem, objectives=(problem.objectives[0], replace(problem.objectives[1], limit=2_000)))
@@ -54,6 +56,15 @@ def test_the_sources_front_counts_as_part_of_the_first_design() -> None:
     assert all(trial.candidate.key in earlier for trial in trials[:3])
     assert [trial.candidate.key for trial in trials[3:size]] == own[: size - 3]
     assert trials[size].candidate.key not in own
+
+
+def test_beliefs_are_in_spreads_of_fresh_draws() -> None:
+    problem = landscape_problem(20)
+    catalogue = Catalogue(problem, generator)
+    source = Source(problem, catalogue, play(Random(), landscape_problem(30, seed=9))[0])
+    found = source.believed(catalogue.fresh(0, SAMPLE))
+    assert found.mean() == pytest.approx(0.0, abs=1e-6)
+    assert found.std() == pytest.approx(1.0, abs=1e-6)
 
 
 @pytest.mark.slow

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from autostudent.propose.history import History
-from autostudent.propose.targets import Measurement, crowds, measurements, targets
+from autostudent.propose.targets import BEYOND_FRONT, MARGIN, Measurement, crowds, measurements, targets
 from autostudent.propose.warp import Warp
 from autostudent.records import Candidate, Objective, Problem, Result, Trial, TrialState
 from autostudent.testing.landscape import landscape_problem
@@ -101,9 +101,9 @@ def test_other_than_rates_have_one_scale() -> None:
     assert not targets(Objective("nll", "minimize"), rows, 1).warp.rate
 
 
-@pytest.mark.parametrize(("reference", "told_apart"), [(0.85, 10), (0.45, 7)])
+@pytest.mark.parametrize(("reference", "told_apart"), [(0.85, 10), (0.45, 8)])
 def test_losses_beyond_the_reference_are_told_apart_only_where_few_reach_it(reference: float, told_apart: int) -> None:
-    accuracies = [0.9, 0.8, 0.7, 0.6, 0.56, 0.5, 0.4, 0.3, 0.2, 0.1]
+    accuracies = [0.9, 0.8, 0.7, 0.6, 0.56, 0.5, 0.42, 0.3, 0.2, 0.1]  # 0.42 is within the margin
     trials = [
         Trial(i, Candidate({}, i), str(i), TrialState.COMPLETE, {"params": a}, (Result(9, {"accuracy": a}),), 9)
         for i, a in enumerate(accuracies)
@@ -112,3 +112,55 @@ def test_losses_beyond_the_reference_are_told_apart_only_where_few_reach_it(refe
     problem = replace(PROBLEM, objectives=objectives, rungs=(9,), rung_costs=(1.0,))
     rows = measurements(History.of(problem, trials), problem.measured)
     assert len(np.unique(targets(problem.measured, rows, 1).z)) == told_apart
+
+
+def test_what_may_not_be_ranked_is_not_measured_and_a_longer_record_only_appends() -> None:
+    problem, trials = record({"plain": 3})
+    rows = measurements(History.of(problem, trials), problem.measured)
+    assert [row.order for row in rows] == sorted(row.order for row in rows)
+    assert [(row.trial.number, row.level) for row in rows[-3:]] == [(0, 1), (1, 1), (2, 1)]
+    trials[0] = replace(trials[0], results=(replace(trials[0].results[0], valid=False), trials[0].results[1]))
+    fewer = measurements(History.of(problem, trials), problem.measured)
+    assert len(fewer) == len(rows) - 1
+    assert [row.level for row in fewer if row.trial.number == 0] == [1]
+
+
+def seen(
+    level: int, losses: np.ndarray, costs: list[float] | None = None, first: int = 0, family: str = ""
+) -> list[Measurement]:
+    """One value at a rung for each of some students, who are numbered from ``first``."""
+    trials = [replace(record({"plain": 1})[1][0], number=first + i) for i in range(len(losses))]
+    others = [(cost,) for cost in costs] if costs else [()] * len(losses)
+    figures = zip(trials, losses, others, strict=True)
+    return [Measurement(trial, level, float(loss), 0, other, (family,)) for trial, loss, other in figures]
+
+
+def test_only_fully_trained_students_say_where_the_front_ends() -> None:
+    done = seen(1, np.array([0.1, 0.2, 0.45]), [900.0, 500.0, 600.0])
+    found = targets(ERROR, [*done, *seen(0, np.array([0.4]), [10.0], first=3)], 2)
+    assert found.worst == pytest.approx(float(found.warp.to_model(np.array(0.2))) + BEYOND_FRONT)
+
+
+def test_a_spread_that_shrinks_towards_the_end_is_read_as_that() -> None:
+    warp, low = Warp(0.0, 1.0, rate=True), np.linspace(-2.4, -0.2, 24)
+    final = 0.5 * low - 1.35
+    rows = [*seen(0, warp.to_loss(low)), *seen(1, warp.to_loss(final)), *seen(0, warp.to_loss(low[[0, -1]]), first=24)]
+    best, worst = targets(ERROR, rows, 2).z[-2:]
+    assert worst - best == pytest.approx(final[-1] - final[0], rel=0.2)  # at the first rung twice as far apart
+
+
+def test_a_family_of_which_many_finished_is_read_by_its_own_rise() -> None:
+    """Both begin alike; the one ends where it began, the other far better."""
+    warp, low = Warp(0.0, 1.0, rate=True), np.linspace(-1.2, -0.2, 24)
+    rows = []
+    for place, (family, rise) in enumerate({"flat": 0.0, "steep": -1.0}.items()):
+        rows += seen(0, warp.to_loss(low), first=100 * place, family=family)
+        rows += seen(1, warp.to_loss(low + rise), first=100 * place, family=family)
+    rows += seen(0, warp.to_loss(np.array([-0.7])), first=300, family="steep")
+    assert targets(ERROR, rows, 2).z[-1] == pytest.approx(-1.7, abs=0.05)
+
+
+def test_early_rungs_do_not_say_how_few_reach_the_reference() -> None:
+    rows = [*seen(1, np.array([0.1, 0.2, 0.3])), *seen(0, np.full(9, 0.9), first=3)]
+    found = targets(ERROR, rows, 2)
+    assert found.worst == pytest.approx(float(found.warp.to_model(np.array(0.5 + MARGIN))))

@@ -7,10 +7,11 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
+import scipy.stats
 
 from autostudent.records import TrialState
 from autostudent.report import charts
-from autostudent.report.effects import by_method, equal_size, levels_of, searched
+from autostudent.report.effects import by_method, equal_size, explained, levels_of, searched
 from tests.report.synthetic import study
 
 
@@ -77,6 +78,25 @@ def test_the_method_that_was_made_better_wins_and_its_interval_holds_the_gain() 
         assert found[worse].half is not None
         assert between == pytest.approx(gain, abs=1.5 * (found[better].half + found[worse].half))
     assert 0.3 < asked.share < 0.7  # the gains' variance over theirs and the noise's
+
+
+def test_the_interval_of_an_effect_is_students_t() -> None:
+    contents = study(60)
+    asked = by_method(contents)
+    assert asked is not None
+    complete = [t for t in contents.trials if t.state is TrialState.COMPLETE]
+    beyond = 100 * equal_size(complete)
+    for effect in asked.levels:
+        mine = [beyond[n] for n, t in enumerate(complete) if contents.method(t) == effect.level]
+        assert effect.students == len(mine)
+        low, high = scipy.stats.t.interval(0.95, len(mine) - 1, np.mean(mine), scipy.stats.sem(mine))
+        assert effect.half == pytest.approx((high - low) / 2)
+
+
+def test_the_share_explained_is_less_what_chance_gives() -> None:
+    values = np.array([0.0, 1.0, 2.0, 3.0])
+    assert explained(values, [[0, 1], [2, 3]], values) == pytest.approx(1 - (1 / 2) / (5 / 3))
+    assert explained(values, [[0, 3], [1, 2]], values) == 0.0
 
 
 def test_a_variable_without_effect_explains_nothing() -> None:

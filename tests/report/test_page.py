@@ -204,6 +204,7 @@ def test_a_smaller_student_that_keeps_the_accuracy_too_is_named() -> None:
         (1.2, 2.0, 1.6, "comes within 1.6 points of the teacher on the test split with 34×"),
         (4.0, 6.0, 5.0, "is 5.0 points below the teacher on the test split with 34×"),
         (-2.0, 8.0, 3.0, "comes within 3.0 points of the teacher on the test split with 34×"),  # says nothing
+        (-3.0, 4.0, 0.5, "comes within 0.5 points of the teacher on the test split with 34×"),  # nor does this
         (None, None, 0.5, "comes within 0.5 points of the teacher on the test split with 34×"),
         (-1.5, -0.5, -1.0, "keeps the teacher's accuracy on the test split with 34×"),
     ],

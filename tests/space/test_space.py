@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from autostudent.errors import ConfigError
 from autostudent.records import Candidate, Value
 from autostudent.space.architecture import InputShape, feature_names, features, freeze
+from autostudent.space.rules import Rule
 from autostudent.space.space import Space, list_spaces, load_space
 from tests.strategies import SEEDS, SPACES
 
@@ -208,6 +209,10 @@ def test_rules_may_name_choices(tmp_path: Path) -> None:
         ("[2, 3.5]", "skill == 2.0", {3.5}),
         ("[kd.loss, x]", "skill == kd.loss", {"x"}),
         ("[true, x]", "skill == skill2", {True, "x"}),
+        ("[1, 2, 3]", "skill < 2", {2, 3}),
+        ("[1, 2, 3]", "skill <= 2", {3}),
+        ("[1, 2, 3]", "skill > 2", {1, 2}),
+        ("[1, 2, 3]", "skill >= 2", {1}),
     ],
 )
 def test_a_rule_means_the_choice_that_stands_there(tmp_path: Path, choice: str, rule: str, left: set[Value]) -> None:
@@ -216,6 +221,12 @@ def test_a_rule_means_the_choice_that_stands_there(tmp_path: Path, choice: str, 
     rng = np.random.default_rng(0)
     drawn = {space.sample(rng)["skill"] for _ in range(60)}
     assert {(type(value), value) for value in drawn} == {(type(value), value) for value in left}
+
+
+def test_a_rule_between_parameters_forbids_nothing_where_one_is_inactive() -> None:
+    rule = Rule("a >= b", "a", ">=", "b", named=True)
+    assert [rule.breaks(config) for config in ({"a": 1}, {"b": 1}, {"a": 1, "b": 2})] == [False] * 3
+    assert rule.breaks({"a": 2, "b": 2})
 
 
 def test_true_is_not_one_in_a_rule(tmp_path: Path) -> None:

@@ -35,6 +35,8 @@ def test_the_best_within_limits():
 def test_equal_accuracy_takes_the_smaller():
     twins = [{**FRONT[3], "trial": 8, "params": 31_000}, FRONT[3]]
     assert best(twins)[0]["trial"] == 8
+    sizes = [{**FRONT[1], "accuracy": accuracy, "trial": n} for n, accuracy in enumerate([0.93, 0.94])]
+    assert best([*sizes, FRONT[3]], within=0.03)[0]["trial"] == 1  # and of equal size the better
 
 
 def test_the_smallest_within_a_tolerance():
@@ -53,6 +55,9 @@ def test_the_smallest_within_one_standard_error():
     assert chosen(rule="smallest_within_1se", images=10_000) == 3  # .0022
     measured = [{**row, "accuracy_se": 0.006} for row in FRONT]
     assert best(measured, rule="smallest_within_1se")[0]["trial"] == 2
+    assert best(measured, rule="smallest_within_1se", images=10_000)[0]["trial"] == 2  # as measured, not binomial
+    assert recommended(measured)[0]["trial"] == 2
+    assert chosen(rule="smallest_within_1se", within=0.02, images=10_000) == 1  # what is asked for goes first
     with pytest.raises(ConfigError, match="standard error is not known"):
         chosen(rule="smallest_within_1se")
 

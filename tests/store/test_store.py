@@ -10,8 +10,9 @@ import optuna
 import pytest
 
 from autostudent.errors import StoreError
-from autostudent.records import Candidate, Cause, Edit, Failure, TrialState
+from autostudent.records import Candidate, Cause, Edit, Failure, Objective, TrialState
 from autostudent.store.attributes import LIMIT
+from autostudent.store.rows import nondominated_rows
 from autostudent.store.store import Store
 
 
@@ -93,6 +94,12 @@ def test_the_front_holds_the_undominated_within_limits(toy, store):
     assert store.summary()["revision"] == 3
 
 
+def test_who_misses_a_reference_is_not_on_the_front():
+    objectives = (Objective("accuracy", "maximize", reference=0.5), Objective("params", "minimize", exact=True))
+    rows = [{"trial": n, "accuracy": a, "params": p} for n, (a, p) in enumerate([(0.4, 1), (0.6, 9), (0.5, 5)])]
+    assert [row["trial"] for row in nondominated_rows(rows, objectives)] == [1, 2]
+
+
 def test_a_dominated_member_leaves_and_its_weights_with_it(toy, store):
     for number, accuracy in enumerate([0.6, 0.7]):
         store.create(toy.candidate(number), "f", {"params": 5, "memory_bytes": 1}, {})
@@ -100,6 +107,8 @@ def test_a_dominated_member_leaves_and_its_weights_with_it(toy, store):
         store.commit(number, toy.result(number, 9, values={"accuracy": accuracy}))
         assert [row["trial"] for row in toy.read().front()] == [number]
     assert store.unreferenced_weights() == ["w0"]
+    held = optuna.load_study(study_name="toy", storage=toy.url).user_attrs
+    assert {name for name, row in held.items() if name.startswith("row:") and row is not None} == {"row:1"}
 
 
 @pytest.mark.parametrize(
