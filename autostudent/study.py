@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
@@ -27,7 +27,7 @@ from autostudent.store.store import Store
 from autostudent.teach.catalogue import informed, make_facts, make_teachers, require_data, require_open, shared_costs
 from autostudent.teach.forms import Form
 from autostudent.teach.knowledge import Knowledge
-from autostudent.teach.teacher import Teacher
+from autostudent.teach.teacher import Teacher, leave_gpu
 from autostudent.trial import TrialSetup, TrialWorker, bank_of, epoch_seconds, one_thread, warm_up
 from autostudent.warm_start import options_of, require_earlier
 
@@ -68,14 +68,6 @@ class CheckReport:
     seconds: float
     objectives: Sequence[Mapping[str, Any]]
     gpu: Mapping[str, Any] | None = None
-
-
-def leave_gpu(teachers: Iterable[Teacher]) -> None:
-    """Gives a GPU back to workers, whose shares count on all of it; nobody here looks at the teachers after it."""
-    if torch.cuda.is_initialized():
-        for teacher in teachers:
-            teacher.module.cpu()
-        torch.cuda.empty_cache()
 
 
 class Study:
@@ -195,6 +187,8 @@ class Study:
         if self.device != self.device_of_workers:
             progress(Event("prepare", "no GPU here: teachers that are not there yet are trained on one processor"))
         teachers = self.teachers(progress)
+        if torch.cuda.is_initialized():
+            torch.cuda.empty_cache()  # what their training took here is the workers' now
         training = settings.training
         looks = self.prepare_knowledge(teachers, self.shared_seed, runner, progress)
         make_facts(settings.roster, teachers, self.dataset, self.assets, self.recipes)

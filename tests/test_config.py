@@ -121,6 +121,9 @@ def test_another_source_takes_the_place_of_the_files(tmp_path: Path) -> None:
     assert load_settings(study, ["data.name=digits", "data.limit=9"]).data == {"name": "digits", "limit": 9}
     assert load_settings(study, ["data.torchvision=SVHN"]).data == {"torchvision": "SVHN", "root": "/r", "size": 8}
     assert load_settings(study, ["data.root=/s", "data.images=/i", "data.root=null"]).data == {"images": "/i"}
+    study.write_text(DIGITS.read_text().replace("{name: digits}", "{root: /r, size: 8}"))
+    assert load_settings(study, ["data.torchvision=SVHN"]).data == {"torchvision": "SVHN", "root": "/r", "size": 8}
+    study.write_text(DIGITS.read_text().replace("{name: digits}", "{torchvision: CIFAR10, root: /r, size: 8}"))
     assert load_settings(study, ["data.npz=null"]).data["torchvision"] == "CIFAR10"
 
 

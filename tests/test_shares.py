@@ -73,7 +73,7 @@ def test_stored_maps_count_where_recipes_ask_for_them_and_they_are_stored() -> N
     teachers = [SimpleNamespace(name=name, info=SimpleNamespace(taps=taps)) for name in ("main", "other")]
 
     def asks(*taps: str, of_teachers: tuple[str, ...] = ()) -> Any:
-        needs = Needs((1, 1), "taps", taps, of_teachers)
+        needs = Needs((1, 1), "taps", taps, of_teachers=of_teachers)
         return SimpleNamespace(teachers=("main",), method=SimpleNamespace(needs=needs))
 
     one, two, vector = 2000 * 4 * 81, 2000 * 8 * 25, 2000 * 16

@@ -48,9 +48,10 @@ def override(raw: dict[str, Any], assignments: Sequence[str]) -> dict[str, Any]:
         if not equals or not key:
             raise ConfigError("--set", assignment, "key=value, for example data.npz=FILE or budget.trials=100")
         values[key] = load_yaml(f"value: {text}")["value"]
-    data = raw.get("data")
+    data = raw["data"] if isinstance(raw.get("data"), dict) else {}
     sources = [name for name in SOURCES if values.get(f"data.{name}") is not None]
-    if sources and isinstance(data, dict) and all(data.get(name) is None for name in sources):
+    there = [name for name in SOURCES if data.get(name) is not None]
+    if sources and there and not {*sources} & {*there}:
         raw["data"] = {key: entry for key, entry in data.items() if key not in (*SOURCES, *SOURCE_OPTIONS)}
     for key, value in values.items():
         *parents, last = key.split(".")

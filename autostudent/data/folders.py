@@ -80,14 +80,27 @@ def listed(root: Path) -> Folder:
 
 
 def files_below(root: Path) -> Iterator[str]:
-    """Every file in a folder and its sub-folders, those behind links too, but for hidden folders: copies lie there."""
+    """Every file in a folder and its sub-folders, those behind links too.
+
+    Not in hidden folders, where copies lie; nor behind links to what is read anyway: other classes, or a folder around.
+    """
+    own, whole = os.path.realpath(root), os.path.realpath(root.parent)
     seen: set[str] = set()
     for folder, below, names in os.walk(root, followlinks=True):
         real = os.path.realpath(folder)
-        below[:] = [] if real in seen else [name for name in below if not name.startswith(".")]
-        if real not in seen:
-            yield from (os.path.join(folder, name) for name in names)
+        elsewhere = within(real, whole) and not within(real, own)
+        if real in seen or elsewhere or (within(own, real) and real != own):
+            below.clear()
+            continue
         seen.add(real)
+        below[:] = sorted(name for name in below if not name.startswith("."))
+        below.sort(key=lambda name: os.path.islink(os.path.join(folder, name)))
+        yield from (os.path.join(folder, name) for name in names)
+
+
+def within(path: str, folder: str) -> bool:
+    """Whether a real path is a folder, or lies in it."""
+    return f"{path}/".startswith(f"{folder}/")
 
 
 def is_picture(path: str, extensions: Sequence[str]) -> bool:

@@ -168,6 +168,8 @@ class NamedSet:
             try:
                 found = self.part(**{way: value})
             except DataError as error:
+                if "unknown value" not in str(error).lower():  # it has the split, but not here
+                    raise
                 refused = refused or error
                 continue
             with self.reading():

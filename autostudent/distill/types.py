@@ -106,12 +106,12 @@ class Needs:
     teachers: tuple[int, int | None] = (0, 0)
     access: str = "none"
     taps: tuple[str, ...] = ()
-    of_teachers: tuple[str, ...] = ()
     meta: bool = False
     derived: tuple[str, ...] = ()
     live: bool = False
     one_label: bool = False
     epochs: int = 1
+    of_teachers: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if self.access not in ACCESS:

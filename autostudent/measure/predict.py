@@ -18,7 +18,8 @@ def at_once(height: int, width: int) -> int:
 
 def seen(module: nn.Module, height: int, width: int) -> tuple[int, int]:
     """The size at which a network looks at pictures: its own, where it resizes them to more."""
-    side = getattr(module, "resize", None) or 0
+    own = getattr(module, "resize", None)
+    side = own if isinstance(own, int) else 0
     return max(height, side), max(width, side)
 
 

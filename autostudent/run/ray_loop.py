@@ -22,7 +22,7 @@ from ray.tune.search import Searcher
 
 from autostudent.records import Cause, Result, Segment
 from autostudent.run.base import Driver, Feed, failed
-from autostudent.run.ray_worker import Plan, note_of, result_of
+from autostudent.run.ray_worker import BROKEN, Plan, note_of, result_of
 
 
 class Stopped(Exception):
@@ -188,6 +188,8 @@ def lost_result(segment: Segment, plan: Plan, error: str, seconds: float) -> Res
     """What it means that a worker process ended in a segment: a timeout, Ray's memory monitor, our bug, or bad luck."""
     note = note_of(plan.notes, segment)
     limit = plan.timeout_s
+    if note.is_file() and (word := note.read_text()).startswith(BROKEN):
+        return failed(segment, Cause.WORKER_LOST, f"{BROKEN} {word.strip().splitlines()[-1][:200]}", word)
     if limit is not None:
         message = f"took longer than {limit:g} s"
         if note.is_file() and (word := note.read_text()).startswith("Timeout"):

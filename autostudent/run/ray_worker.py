@@ -20,6 +20,7 @@ from autostudent.errors import AutostudentError
 from autostudent.records import Cause, Result, Segment
 from autostudent.run.base import Worker, failed, guarded
 
+BROKEN = "The GPU answered no more."  # how a note begins of a worker that left for that
 PROCESS = 512 * 2**20  # bytes of a GPU's memory that a process takes beside what torch allocates
 
 
@@ -89,7 +90,7 @@ class SegmentTrainable(tune.Trainable):
         with self._watched(segment):
             result = guarded(self._get_worker, segment)
         if result.failure is not None:
-            leave_broken_device(result.failure.traceback)
+            leave_broken_device(result.failure.traceback, note_of(self._plan.notes, segment))
         try:
             text = json.dumps(result.to_json())
         except (TypeError, ValueError) as error:
@@ -171,10 +172,10 @@ def _applied(common: bytes, pickled: bytes) -> tuple[bytes, str]:
             return cloudpickle.dumps((None, whole)), trace
 
 
-def leave_broken_device(trace: str) -> None:
+def leave_broken_device(trace: str, note: Path | None = None) -> None:
     """Ends this process when a GPU answers it no more: after some errors nothing works there until a new one begins.
 
-    What it was to do is then lost with it, not failed, and done elsewhere.
+    What it was to do is then lost with it, not failed, and done elsewhere; ``note`` says why.
     """
     torch = sys.modules.get("torch")
     if torch is None or not torch.cuda.is_initialized():
@@ -182,6 +183,10 @@ def leave_broken_device(trace: str) -> None:
     try:
         torch.cuda.synchronize()
     except Exception:
+        with suppress(OSError):
+            if note is not None:
+                note.parent.mkdir(parents=True, exist_ok=True)
+                note.write_text(f"{BROKEN}\n{trace}")
         sys.stderr.write(trace)
         sys.stderr.flush()
         os._exit(1)

@@ -93,14 +93,17 @@ class Foreign(nn.Module):
             self.taps["penultimate"] = (self.width, 0)  # a vector
 
     def _inside(self, seen: Trace) -> dict[str, str]:
-        """Module paths of "block1", "block2", …: what each stage is a sequence of, else the stage itself."""
-        paths: list[str] = []
-        for path in self.paths.values():
-            stage = self.network.get_submodule(path)
-            parts = stage.named_children() if isinstance(stage, nn.Sequential) else ()
-            inside = [f"{path}.{name}" for name, part in parts if any(True for _ in part.children())]
-            paths += [part for part in inside if part in seen.maps] or [path]
-        return {f"block{number}": path for number, path in enumerate(paths, 1)}
+        """Module paths of "block1", "block2", …: the outermost parts of sequences, in the order of execution.
+
+        Where there are fewer of them than stages, the stages.
+        """
+        found: list[str] = []
+        for path, module in self.network.named_modules():
+            if isinstance(module, nn.Sequential) and not any(f"{path}.".startswith(f"{outer}.") for outer in found):
+                parts = [(f"{path}.{name}".lstrip("."), part) for name, part in module.named_children()]
+                found += [part for part, inside in parts if part in seen.maps and any(True for _ in inside.children())]
+        ordered = sorted(found if len(found) >= len(self.paths) else self.paths.values(), key=[*seen.maps].index)
+        return {f"block{number}": path for number, path in enumerate(ordered, 1)}
 
     def _sizes(self, seen: Trace) -> dict[str, tuple[int, int]]:
         return {name: (seen.maps[path][0], seen.maps[path][1]) for name, path in self.paths.items()}

@@ -23,8 +23,8 @@ from autostudent.data.views import images
 from autostudent.distill.hinted import hint_taps
 from autostudent.distill.job import Source
 from autostudent.distill.types import Batch, Output
-from autostudent.errors import AssetError
-from autostudent.measure.predict import BATCH
+from autostudent.errors import AssetError, TeacherError
+from autostudent.measure.predict import BATCH, at_once, seen
 from autostudent.records import digest
 from autostudent.teach.teacher import Teacher
 
@@ -70,8 +70,9 @@ class HintPoints:
 
 def blocks_of(module: object) -> tuple[Block, ...]:
     """A network's blocks in order; none where a plug-in's network does not name them."""
-    found: tuple[Block, ...] = getattr(module, "blocks", ())
-    return found
+    found = getattr(module, "blocks", ())
+    named = isinstance(found, tuple | list) and all(isinstance(block, Block) for block in found)
+    return tuple(found) if named else ()
 
 
 def offered(teacher: Teacher) -> set[str]:
@@ -102,7 +103,7 @@ def pooled_blocks(teacher: Teacher, dataset: Dataset) -> dict[str, Tensor]:
     count = min(max(len(x) // SHARE, min(len(x), BATCH)), CEILING)
     chosen = torch.from_numpy(np.sort(np.random.default_rng(0).permutation(len(x))[:count]))
     found: dict[str, list[Tensor]] = {name: [] for name in names}
-    for piece in x[chosen].split(BATCH):
+    for piece in x[chosen].split(min(BATCH, at_once(*seen(teacher.module, *x.shape[-2:])))):
         taps = teacher.module.features(images(piece.to(teacher.device)), names)[1]  # type: ignore[operator]
         for name in names:
             found[name].append(taps[name].double().mean((2, 3)).cpu())
@@ -110,7 +111,10 @@ def pooled_blocks(teacher: Teacher, dataset: Dataset) -> dict[str, Tensor]:
 
 
 def points_of(pooled: Mapping[str, Tensor]) -> dict[str, str]:
-    """The hint points, one to `MOST`, by tap, from what each block gives ``(n, channels)``."""
+    """The hint points, one to `MOST`, by tap, from what each block gives ``(n, channels)``. Raises `TeacherError`."""
+    for name, x in pooled.items():
+        if not x.isfinite().all():
+            raise TeacherError(f"{name} of the teacher gives numbers that are not finite; hint points cannot be found")
     names, far = list(pooled), 1 - similarity(list(pooled.values()))
     return {
         tap: names[place]
@@ -144,7 +148,7 @@ def medoids(far: Tensor, count: int) -> tuple[int, ...]:
             if other not in chosen
         ]
         sums = [float(far[trial].amin(0).sum()) for trial in trials]
-        if not sums or min(sums) >= best - 1e-12:
+        if not sums or not min(sums) < best - 1e-12:
             return tuple(chosen)
         best = min(sums)
         chosen = trials[sums.index(best)]

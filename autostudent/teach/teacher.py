@@ -7,7 +7,7 @@ nobody but the first reader needs it.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -88,3 +88,11 @@ def live(teacher: Teacher) -> Source:
         return Output(logits.float(), tapped)
 
     return Source(teacher.info, outputs, teacher.module, teacher.fresh)
+
+
+def leave_gpu(teachers: Iterable[Teacher]) -> None:
+    """Gives a GPU back to workers, whose shares count on all of it; who looks at the teachers later moves them back."""
+    if torch.cuda.is_initialized():
+        for teacher in teachers:
+            teacher.module.cpu()
+        torch.cuda.empty_cache()

@@ -21,6 +21,7 @@ from autostudent.run.base import Runner
 from autostudent.store.attributes import plain
 from autostudent.store.choose import shortlist
 from autostudent.store.store import Store
+from autostudent.teach.teacher import leave_gpu
 from autostudent.trial import TrialSetup, answers, warm_up
 from autostudent.verify.claims import Measured, claims_of
 from autostudent.verify.contenders import Contender, controls, family_of, student_of
@@ -103,6 +104,7 @@ def verify(
             prepared = study.prepare(runner, lambda event: say(event.text))
             setup = dataclasses.replace(prepared.setup, seed=bank_seed(study.shared_seed))
             study.prepare_knowledge(prepared.teachers, setup.seed, runner, lambda event: say(event.text))
+            leave_gpu(prepared.teachers.values())
             runner.warm(load)
             train = partial(trained, runner, setup, say)
             field = contenders(study, chosen, request, train, say)
@@ -216,7 +218,8 @@ def teacher_row(study: Study, prepared: Preparation) -> tuple[dict[str, Any], Te
     """The main teacher on the test split, and which of its pictures it classified correctly, boolean ``(n,)``."""
     teacher = prepared.teachers[study.settings.teacher]
     test = study.dataset.test
-    logits = answers(teacher.module, test.x, torch.device(study.device))
+    device = torch.device(study.device)
+    logits = answers(teacher.module.to(device), test.x, device)
     measured = quality(logits, test.y)
     row = {"name": study.settings.teacher, "kind": "teacher", "seeds": 1, **teacher.costs, **measured}
     return row, logits.argmax(1) == test.y

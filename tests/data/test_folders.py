@@ -130,6 +130,9 @@ def test_copies_in_hidden_folders_are_passed_over_and_links_followed(tmp_path):
     shutil.copytree(tmp_path / "data" / "a", tmp_path / "data" / "a" / ".ipynb_checkpoints")
     (tmp_path / "data" / "a" / "round").symlink_to(tmp_path / "data" / "a")
     assert load({"images": str(tmp_path / "data")}).fingerprint == before
+    (tmp_path / "data" / "a" / "up").symlink_to(tmp_path / "data")
+    (tmp_path / "data" / "a" / "others").symlink_to(tmp_path / "data" / "b")
+    assert load({"images": str(tmp_path / "data")}).fingerprint == before
     write(tmp_path / "more", 5, seed=2)
     (tmp_path / "data" / "a" / "more").symlink_to(tmp_path / "more")
     data = load({"images": str(tmp_path / "data")})

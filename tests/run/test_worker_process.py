@@ -11,10 +11,11 @@ from typing import Any
 import pytest
 
 from autostudent.errors import AssetError
-from autostudent.records import Candidate, Segment
+from autostudent.records import Candidate, Cause, Segment
 
 worker = pytest.importorskip("autostudent.run.ray_worker")
 ray_tune = pytest.importorskip("autostudent.run.ray_tune")
+lost_result = pytest.importorskip("autostudent.run.ray_loop").lost_result
 
 
 class Unreadable:
@@ -50,14 +51,18 @@ def refuse():
     raise RuntimeError("an illegal memory access was encountered")
 
 sys.modules["torch"] = SimpleNamespace(cuda=SimpleNamespace(is_initialized=lambda: True, synchronize=refuse))
-ray_worker.leave_broken_device("what went wrong")
+ray_worker.leave_broken_device("what went wrong", ray_worker.Path(sys.argv[1]))
 print("still there")
 """
 
 
-def test_a_process_ends_when_its_gpu_answers_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
-    done = subprocess.run([sys.executable, "-c", LEFT], capture_output=True, text=True, check=False)
+def test_a_process_ends_when_its_gpu_answers_no_more(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    segment = Segment(0, Candidate({}, 0), 0, 3)
+    note = str(worker.note_of(str(tmp_path / "notes"), segment))
+    done = subprocess.run([sys.executable, "-c", LEFT, note], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout, done.stderr) == (1, "", "what went wrong")
+    lost = lost_result(segment, worker.Plan(1, 1, None, str(tmp_path / "notes")), "died", 1.0).failure
+    assert (lost.cause, lost.message) == (Cause.WORKER_LOST, "The GPU answered no more. what went wrong")
     for started in (False, True):
         cuda = SimpleNamespace(is_initialized=lambda started=started: started, synchronize=lambda: None)
         monkeypatch.setitem(sys.modules, "torch", SimpleNamespace(cuda=cuda))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+import math
 from pathlib import Path
 from typing import Any
 
@@ -19,10 +20,12 @@ from autostudent.data.vision_import import vision
 from autostudent.distill.hinted import hint_taps
 from autostudent.distill.recipe import read_recipe
 from autostudent.distill.types import Batch
-from autostudent.errors import ConfigError
+from autostudent.errors import ConfigError, TeacherError
+from autostudent.measure.predict import seen
 from autostudent.settings import roster_of
 from autostudent.teach.catalogue import require_open
-from autostudent.teach.hint_points import HintPoints, medoids, offered, points_of, pooled_blocks, similarity
+from autostudent.teach.foreign import Foreign
+from autostudent.teach.hint_points import HintPoints, blocks_of, medoids, offered, points_of, pooled_blocks, similarity
 from autostudent.teach.teacher import Teacher, live
 from autostudent.teach.teachers import resolve
 
@@ -146,3 +149,25 @@ def test_a_student_learns_from_hint_points(tmp_path: Path) -> None:
     )
 
     assert (outcome["method"], outcome["teachers"]) == ("pursuhint", ["main"])
+
+
+@pytest.mark.parametrize(("name", "count"), [("mobilenet_v2", 19), ("convnext_tiny", 8)])
+def test_blocks_of_a_trunk_are_its_parts_in_order(name: str, count: int) -> None:
+    network = vision("models").get_model(name, weights=None).eval()
+    paths = [*Foreign(network, (3, 64, 64), 1000, 3, (0,) * 3, (1,) * 3).block_paths.values()]
+    assert paths == [f"features.{place}" for place in range(count)]
+
+
+def test_attributes_of_these_names_that_mean_something_else_are_none() -> None:
+    for blocks in (3, torch.nn.Sequential(torch.nn.Identity()), (1, 2)):
+        module = torch.nn.Identity()
+        module.blocks = blocks
+        assert blocks_of(module) == ()
+    module.resize = torch.nn.Identity()
+    assert seen(module, 8, 9) == (8, 9)
+
+
+def test_points_are_not_looked_for_among_numbers_that_are_none() -> None:
+    with pytest.raises(TeacherError, match="block2 of the teacher gives numbers that are not finite"):
+        points_of({"block1": torch.rand(4, 2), "block2": torch.tensor([[math.nan]] * 4)})
+    assert medoids(torch.full((4, 4), math.nan), 2) == (0, 3)
