@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -297,21 +296,6 @@ def test_a_full_disk_fails_nobody(bench: Bench) -> None:
         bench.drive(train)
     assert TrialState.FAIL not in {trial.state for trial in bench.stored()}
     assert counts(bench.drive(bench.train)) == counts(plain(bench.train))
-
-
-def test_a_lost_graph_is_drawn_again(bench: Bench) -> None:
-    seen: dict[int, list[str]] = {}
-
-    def train(segment: Segment) -> Result:
-        assert segment.graph is not None
-        assert json.loads(bench.assets.get(segment.graph))
-        seen.setdefault(segment.trial, []).append(segment.graph)
-        bench.assets.remove(segment.graph)
-        return bench.train(segment)
-
-    assert counts(bench.drive(train)).get("fail", 0) == 0
-    assert max(map(len, seen.values())) == len(RUNGS)
-    assert all(len(set(graphs)) == 1 for graphs in seen.values())
 
 
 def test_addresses_do_not_tell_one_bug_from_another(bench: Bench) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -14,7 +15,7 @@ from autostudent.driver import StudyDriver, require_same_teachers
 from autostudent.errors import AssetError, StoreError
 from autostudent.records import Result, Segment, TrialState
 from tests import test_driver
-from tests.test_driver import RUNGS, Bench
+from tests.test_driver import RUNGS, Bench, counts
 
 
 @pytest.mark.parametrize("retention", ["front", "all"])
@@ -50,6 +51,22 @@ def test_a_lost_graph_that_is_drawn_otherwise_by_now_stops_the_study(
 
     with pytest.raises(AssetError):
         bench.drive(train)
+
+
+def test_a_lost_graph_is_drawn_again(tmp_path: Path) -> None:
+    bench = Bench(tmp_path)
+    seen: dict[int, list[str]] = {}
+
+    def train(segment: Segment) -> Result:
+        assert segment.graph is not None
+        assert json.loads(bench.assets.get(segment.graph))
+        seen.setdefault(segment.trial, []).append(segment.graph)
+        bench.assets.remove(segment.graph)
+        return bench.train(segment)
+
+    assert counts(bench.drive(train)).get("fail", 0) == 0
+    assert max(map(len, seen.values())) == len(RUNGS)
+    assert all(len(set(graphs)) == 1 for graphs in seen.values())
 
 
 def test_a_checkpoint_that_a_kill_left_of_a_student_underway_is_removed(tmp_path: Path) -> None:
