@@ -8,14 +8,19 @@ None waits for the device, and no slope explodes where vectors vanish or samples
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.utils.checkpoint import checkpoint
 
 from autostudent.distill.losses import widened
 
 VANISHED = 1e-24  # squared length of a vector that has no direction
 SAME = 1e-12  # squared distance of two samples that count as one
+AT_ONCE = 1 << 24  # numbers in a temporary of the relations of samples: 64 MiB
 
 
 def alike(student: Tensor, teacher: Tensor) -> tuple[Tensor, Tensor]:
@@ -64,23 +69,38 @@ def similarity_preserving(student: Tensor, teacher: Tensor) -> Tensor:
     return (similarities(student) - similarities(teacher)).square().mean(1)
 
 
-def steps(embeddings: Tensor) -> Tensor:
-    """e_j - e_i at [i, j], ``(B, B, D)``."""
+def by_anchor(function: Callable[..., Tensor], *embeddings: Tensor) -> Tensor:
+    """``function(anchors, *embeddings)`` of all samples, ``(B, ...)``, without ever holding more than some of them.
+
+    What it makes of an anchor, a slice of samples, has up to B numbers for each other sample or feature. Where all of
+    that is too much, slices follow each other, and each is computed a second time for its gradient.
+    """
+    count, width = len(embeddings[0]), max(x.shape[1] for x in embeddings)
+    step = max(1, AT_ONCE // (count * max(count, width)))
+    if step >= count:
+        return function(slice(None), *embeddings)
+    slices = (slice(start, start + step) for start in range(0, count, step))
+    again = partial(checkpoint, use_reentrant=False, preserve_rng_state=False)  # nothing is drawn in it
+    return torch.cat([again(function, anchors, *embeddings) for anchors in slices])
+
+
+def steps(anchors: slice, embeddings: Tensor) -> Tensor:
+    """e_j - e_i at [i, j] for the samples i among ``anchors`` ``(A, B, D)``."""
     wide = widened(embeddings)
-    return wide[None] - wide[:, None]
+    return wide[None] - wide[anchors, None]
 
 
 def distances(embeddings: Tensor) -> Tensor:
     """‖e_i - e_j‖ over the mean of those that are not zero, ``(B, B)``."""
-    squares = steps(embeddings).square().sum(2)
+    squares = by_anchor(lambda anchors, x: steps(anchors, x).square().sum(2), embeddings)
     apart = squares > SAME
     found = torch.where(apart, torch.where(apart, squares, 1.0).sqrt(), 0.0)
     return found / torch.where(apart.any(), found.sum() / apart.sum().clamp_min(1), 1.0)
 
 
-def angles(embeddings: Tensor) -> Tensor:
-    """cos of the angle at sample i between samples j and k, ``(B, B, B)``; 0 where one of them is i, or lies on it."""
-    sides = unit(steps(embeddings), SAME)
+def angles(anchors: slice, embeddings: Tensor) -> Tensor:
+    """cos of the angle at i, among ``anchors``, between samples j and k, ``(A, B, B)``; 0 where j or k lies on i."""
+    sides = unit(steps(anchors, embeddings), SAME)
     return sides @ sides.transpose(1, 2)
 
 
@@ -94,7 +114,12 @@ def relational_distance(student: Tensor, teacher: Tensor) -> Tensor:
 
 def relational_angle(student: Tensor, teacher: Tensor) -> Tensor:
     """Mean over j and k of huber(`angles`_ijk of the student, of the teacher) (Park et al. 2019, arXiv 1904.05068)."""
-    return F.smooth_l1_loss(angles(student), angles(teacher), reduction="none").mean((1, 2))
+
+
+    def huber(anchors: slice, own: Tensor, wanted: Tensor) -> Tensor:
+        return F.smooth_l1_loss(angles(anchors, own), angles(anchors, wanted), reduction="none").mean((1, 2))
+
+    return by_anchor(huber, student, teacher)
 
 
 def gram(embeddings: Tensor) -> Tensor:

@@ -105,10 +105,11 @@ def blank(origin: Mapping[str, Any], seed: int) -> nn.Module:
 
 
 def torchvision_model(origin: Mapping[str, Any]) -> Foreign:
-    """A torchvision model without weights, wrapped."""
+    """A torchvision model without weights, wrapped; without its auxiliary heads where the origin says so."""
+    bare = {} if origin.get("auxiliary", True) else {"aux_logits": False}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # about initial weights, which are replaced
-        network = vision("models").get_model(origin["model"], weights=None, num_classes=origin["classes"])
+        network = vision("models").get_model(origin["model"], weights=None, num_classes=origin["classes"], **bare)
     shape = tuple(origin["shape"])
     return Foreign(
         network, shape, origin["classes"], 3, origin["mean"], origin["std"], origin["resize"], origin["taps"]

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from autostudent.study import Study
 
 LIKE = 0.7  # a rival has at least this share of the student's parameters, and at most as many
+AUXILIARY = ("googlenet", "inception_v3")  # with heads that serve training alone, and that nothing here trains
 SMALL = ("shufflenet_v2_x0_5", "squeezenet1_1", "mnasnet0_5", "mobilenet_v3_small")  # torchvision's smallest
 
 Say = Callable[[str], None]
@@ -94,6 +95,8 @@ def torchvision_models(study: Study, say: Say) -> dict[str, dict[str, Any]]:
     found = {}
     for name in SMALL if settings.torchvision is None else settings.torchvision:
         origin = torchvision_origin({"torchvision": name, "normalize": "data"}, study.dataset, "rivals")
+        if name in AUXILIARY:
+            origin["auxiliary"] = False
         try:
             why = over(origin, study.settings.objectives, torch.device(study.device))
         except TeacherError as error:

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from autostudent.distill import map_losses
+from autostudent.measure.memory import Meter
 from tests.distill.test_losses import GOLDEN, TS, S, T
 
 Call = Callable[[Tensor, Tensor], Tensor]
@@ -108,6 +109,27 @@ def test_relations_of_samples_do_not_change_when_the_space_is_turned_or_moved(na
     assert torch.allclose(CALLS[name](student, teacher @ rotation(10)), once)
 
 
+@pytest.mark.parametrize("name", ["relational_distance", "relational_angle"])
+def test_relations_of_large_batches_are_computed_in_pieces_with_the_same_gradients(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def run() -> tuple[Tensor, Tensor, int]:
+        generator = torch.Generator().manual_seed(5)
+        student, teacher = torch.randn(2, 48, 40, generator=generator)
+        with Meter() as meter:
+            value = CALLS[name](student.requires_grad_(), teacher)
+            [slope] = torch.autograd.grad(value.square().sum(), [student])
+        return value.detach(), slope, meter.peak
+
+    value, slope, peak = run()
+    monkeypatch.setattr(map_losses, "AT_ONCE", 5 * 48 * 48)  # nine slices of five anchors, and three
+    in_pieces = run()
+
+    assert torch.allclose(in_pieces[0], value, rtol=1e-6)
+    assert torch.allclose(in_pieces[1], slope, rtol=1e-4, atol=1e-7)
+    assert in_pieces[2] < peak / 3
+
+
 def test_relations_of_modalities_do_not_change_when_their_space_is_turned() -> None:
     generator = torch.Generator().manual_seed(0)
     student, teacher = torch.randn(2, 6, 3, 10, generator=generator, dtype=torch.float64)
@@ -169,7 +191,7 @@ def test_samples_that_coincide_do_not_count_in_the_mean_distance() -> None:
     found = map_losses.distances(torch.tensor([[0.0], [0.0], [3.0]]))
 
     assert found.tolist() == [[0, 0, 1], [0, 0, 1], [1, 1, 0]]
-    assert map_losses.angles(torch.zeros(2, 3)).abs().sum() == 0
+    assert map_losses.angles(slice(None), torch.zeros(2, 3)).abs().sum() == 0
     assert map_losses.distances(torch.zeros(1, 3)).tolist() == [[0.0]]
 
 
