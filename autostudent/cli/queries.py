@@ -142,22 +142,31 @@ def report(
 ) -> None:
     """Writes one HTML page that works without a network: verdict, front, graphs, curves, recipes, costs, failures.
 
-    A file that ends in .md gets the same as Markdown, one that ends in .csv a line for every student.
+    A file that ends in .md gets the same as Markdown, one that ends in .csv a line for every student. Without --out it
+    is report.html beside the store, with the study's name in it where the store holds several.
     """
     from autostudent.assets import Assets
     from autostudent.report.files import write_report
-    from autostudent.settings import store_file
+    from autostudent.settings import placed_store
 
     place = None if study is None else located(study, store, name, assignments)
-    if target is None:
-        file = store_file(store or "" if place is None else place.url)
-        target = file.parent / "report.html" if file is not None else Path("report.html")
     assets = None if place is None else Assets(place.artifacts)
     with open_store(study, store, name, assignments) as opened:
+        target = target or page_beside(placed_store(store or "") if place is None else place.url, opened.study)
         named = None if study is None else str(study)
         options = as_given(store, None) if place is None else place.options
         write_report(opened, target, study_file=named, given=options, assets=assets)
     out.print(f"Wrote {escape(str(target))}", soft_wrap=True)
+
+
+def page_beside(url: str, study: str) -> Path:
+    """Where the page of a study goes when nobody says."""
+    from autostudent.settings import store_file
+    from autostudent.store.opening import studies_in
+
+    file = store_file(url)
+    name = "report.html" if len(studies_in(url)) == 1 else f"report-{study}.html"
+    return Path(name) if file is None else file.parent / name
 
 
 def events(

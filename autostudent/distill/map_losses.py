@@ -115,7 +115,6 @@ def relational_distance(student: Tensor, teacher: Tensor) -> Tensor:
 def relational_angle(student: Tensor, teacher: Tensor) -> Tensor:
     """Mean over j and k of huber(`angles`_ijk of the student, of the teacher) (Park et al. 2019, arXiv 1904.05068)."""
 
-
     def huber(anchors: slice, own: Tensor, wanted: Tensor) -> Tensor:
         return F.smooth_l1_loss(angles(anchors, own), angles(anchors, wanted), reduction="none").mean((1, 2))
 

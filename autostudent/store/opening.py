@@ -115,11 +115,7 @@ def quiet() -> Iterator[None]:
 def open_to_read(url: str, study: str | None) -> tuple[Opened, str]:
     """Opens what is there, and finds the study: the one named, or the only one. Raises `StoreError`."""
     opened = Opened(open_to_look(url))
-    try:
-        names = sorted(study_ids(opened.storage))
-    except Exception as error:
-        opened.close()
-        raise cannot_open(url, error) from error
+    names = _names(url, opened)
     if study in names:
         return opened, str(study)
     if study is None and len(names) == 1:
@@ -127,3 +123,20 @@ def open_to_read(url: str, study: str | None) -> tuple[Opened, str]:
     opened.close()
     missing = f"holds no study {study!r}" if study else "does not hold one single study; name one"
     raise StoreError(f"store {shown(url)} {missing}. There: {', '.join(names) or 'none'}")
+
+
+def studies_in(url: str) -> list[str]:
+    """The names of the studies that are there, sorted. Raises `StoreError`."""
+    opened = Opened(open_to_look(url))
+    names = _names(url, opened)
+    opened.close()
+    return names
+
+
+def _names(url: str, opened: Opened) -> list[str]:
+    """Sorted; what was opened is closed when they cannot be read."""
+    try:
+        return sorted(study_ids(opened.storage))
+    except Exception as error:
+        opened.close()
+        raise cannot_open(url, error) from error

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
+import sqlite3
 import struct
 import subprocess
 import sys
@@ -144,6 +146,16 @@ def test_the_page_names_the_study_that_was_asked_for(folder: Path, run: Run, tmp
 def test_report_lies_beside_the_store(folder: Path, run: Run) -> None:
     run("report", folder / "digits.yaml")
     assert (folder / "runs/digits/report.html").is_file()
+
+
+def test_pages_of_two_studies_in_one_store_are_two_files(folder: Path, run: Run, tmp_path: Path) -> None:
+    store = tmp_path / "study.db"
+    shutil.copy(folder / "runs/digits/study.db", store)
+    with sqlite3.connect(store) as there:
+        there.execute("INSERT INTO studies (study_name) VALUES ('other')")
+    code, _, err = run("report", "--store", f"sqlite:///{store}", "--study", "digits")
+    assert code == 0, err
+    assert [file.name for file in tmp_path.glob("*.html")] == ["report-digits.html"]
 
 
 def test_report_as_markdown_and_as_a_table_of_all_students(folder: Path, run: Run, tmp_path: Path) -> None:
