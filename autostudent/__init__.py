@@ -13,14 +13,16 @@ if TYPE_CHECKING:
     from autostudent.bundle.student import load_student as load_student
     from autostudent.config import load_study as load_study
     from autostudent.config.single import train_student as train_student
+    from autostudent.config.synthesis import synthesize as synthesize
     from autostudent.optuna_samplers.pareto import ParetoSampler as ParetoSampler
 
-__all__ = ["ParetoSampler", "export", "load_student", "load_study", "train_student"]
+__all__ = ["ParetoSampler", "export", "load_student", "load_study", "synthesize", "train_student"]
 
 WHERE = {
     "ParetoSampler": "optuna_samplers.pareto",
     "load_study": "config",
     "train_student": "config.single",
+    "synthesize": "config.synthesis",
     "export": "bundle.export",
     "load_student": "bundle.student",
 }

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 
 import typer
 
-from autostudent.cli import catalogues, cluster, export, proving, queries, searching, single
+from autostudent.cli import catalogues, cluster, export, proving, queries, searching, single, synthesizing
 from autostudent.cli.shown import errors
 from autostudent.errors import AutostudentError, is_of_surroundings
 
@@ -31,6 +31,7 @@ COMMANDS: tuple[Callable[..., None], ...] = (
     export.export,
     single.distill,
     single.costs,
+    synthesizing.synthesize,
     catalogues.methods,
     catalogues.spaces,
     queries.doctor,

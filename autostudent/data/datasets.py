@@ -149,6 +149,7 @@ def load(spec: Mapping[str, Any], seed: int = 0) -> Dataset:
         held, places = cut("validation", share, y, places, seed)
         validation = part(x, y, held)
     else:
+        require_alike(f"{raw.name}, validation split", raw.validation, x.shape[1:], classes)
         validation = whole(checked(raw.name, raw.validation, classes))
     if raw.outline is not None:
         require_alike(f"{raw.name}, test split", raw.outline, x.shape[1:], classes)

@@ -52,7 +52,8 @@ def named(spec: Mapping[str, Any]) -> Raw:
 
 
 def arrays(spec: Mapping[str, Any]) -> Raw:
-    """``{npz: FILE}``: arrays ``x_train``, ``y_train``, optionally ``x_test``, ``y_test`` and ``class_names``."""
+    """``{npz: FILE}``: arrays ``x_train``, ``y_train``, optionally the same for ``validation`` and ``test``, and
+    ``class_names``."""
     path = Path(str(spec["npz"])).expanduser()
     with opened(path) as file:
         for key in ("x_train", "y_train"):
@@ -60,16 +61,24 @@ def arrays(spec: Mapping[str, Any]) -> Raw:
                 raise DataError(f"data.npz: {path} has no array {key!r}; it holds {', '.join(file.files)}")
         train = file["x_train"], file["y_train"]
         classes = class_names(file["class_names"], path) if "class_names" in file else None
-        given = [key for key in ("x_test", "y_test") if key in file]
-        if len(given) == 1:
-            raise DataError(f"data.npz: {path} has {given[0]} alone; expected x_test and y_test, or neither")
-        outline = (blank(file, "x_test"), file["y_test"]) if given else None
+        held = [split for split in ("validation", "test") if both(file, split, path)]
+        validation = (file["x_validation"], file["y_validation"]) if "validation" in held else None
+        outline = (blank(file, "x_test"), file["y_test"]) if "test" in held else None
 
     def test() -> Arrays:
         with opened(path) as file:
             return file["x_test"], file["y_test"]
 
-    return Raw(path.stem, train, classes, test if given else None, outline=outline)
+    return Raw(path.stem, train, classes, test if "test" in held else None, validation, outline=outline)
+
+
+def both(file: Any, split: str, path: Path) -> bool:
+    """Whether an open .npz file has pictures and labels of a split. Raises `DataError` for one without the other."""
+    wanted = (f"x_{split}", f"y_{split}")
+    given = [key for key in wanted if key in file]
+    if len(given) == 1:
+        raise DataError(f"data.npz: {path} has {given[0]} alone; expected {' and '.join(wanted)}, or neither")
+    return bool(given)
 
 
 TORN = (EOFError, OSError, LookupError, ValueError, TypeError, zipfile.BadZipFile, zlib.error, NotImplementedError)

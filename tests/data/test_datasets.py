@@ -96,6 +96,21 @@ def test_without_a_test_split_one_is_cut(tmp_path):
     assert (len(data.test), len(data.validation), len(data.train)) == (20, 35, 35)
 
 
+def test_a_validation_split_of_its_own(tmp_path):
+    own = np.full((12, 6, 5), 9, np.uint8)
+    spec = save(tmp_path / "a.npz", x_validation=own, y_validation=np.arange(12) % 3)
+    data = load(spec)
+    assert (len(data.train), len(data.validation)) == (90, 12)
+    assert (data.validation.x == 9).all()
+    assert data.validation.y.tolist() == [0, 1, 2] * 4
+    with pytest.raises(ConfigError, match=r"data\.validation: .*this source has its own validation split"):
+        load({**spec, "validation": 0.2})
+    with pytest.raises(DataError, match=r"has x_validation alone; expected x_validation and y_validation, or neither"):
+        load(save(tmp_path / "b.npz", x_validation=own))
+    with pytest.raises(DataError, match=r"validation split: pictures are .* \(1, 5, 6\); expected \(1, 6, 5\)"):
+        load(save(tmp_path / "c.npz", x_validation=own.reshape(12, 5, 6), y_validation=np.arange(12) % 3))
+
+
 def test_class_names_and_limit(tmp_path):
     names = np.array(["cat", "dog", "eel"])
     data = load({**save(tmp_path / "a.npz", class_names=names), "limit": 60, "validation": 0.25, "meta": 9})

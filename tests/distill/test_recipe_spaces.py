@@ -37,6 +37,7 @@ SPACES = {
     "kd_basic": LADDER,
     "kd_single": ALONE,
     "kd_features": ALONE,
+    "kd_black_box": ALONE,
 }
 FEATURES = {"fitnets", "at", "sp", "rkd", "pursuhint", "modality_gram"}  # in a space of their own
 WHOLE = ("kd_all", "kd_features")  # that together search everything
