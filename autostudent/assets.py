@@ -15,6 +15,7 @@ import fcntl
 import hashlib
 import json
 import os
+import platform
 import secrets
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -161,6 +162,9 @@ class Entry:
         """What `commit` stored, with the checksums under ``files``."""
         try:
             return json.loads((self.folder / "manifest.json").read_text())
+        except FileNotFoundError:
+            allowed = "it is made again, and where it was there, all machines of a study must see one artifacts folder"
+            raise AssetError(f"{self.folder} is not complete on {platform.node()}: {allowed}") from None
         except (OSError, ValueError) as error:
             raise AssetError(
                 f"{self.folder}/manifest.json cannot be read ({error}); delete the folder and run again"

@@ -73,6 +73,7 @@ def first_line(error: BaseException) -> str:
 NO_MEMORY = (
     *("out of memory", "can't allocate memory", "cannot allocate memory"),
     *("alloc_failed", "cublas_status_not_initialized"),  # of cuBLAS and cuDNN
+    "unable to find an engine to execute",  # of cuDNN, when none of its plans found memory
 )
 
 

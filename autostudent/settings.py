@@ -114,9 +114,9 @@ class TrainingSettings:
 
     ``warmup`` and ``decay`` are shares of the run. ``views`` is how many augmented copies of the training set the view
     bank holds; None means one for each epoch, so that the bank is on-line augmentation made once. ``top_k``: how many
-    of a teacher's logits are stored for a picture, with what the others weigh together; None means all. ``compile``:
-    whether torch compiles the trainings of ``verify`` and ``distill``; those of a search never are. On a GPU that is
-    slower than the replay of `RunSettings.cuda_graphs`.
+    of a teacher's logits are stored for a picture, with what the others weigh together (for temperatures near 1); None
+    means all. ``compile``: whether torch compiles the trainings of ``verify`` and ``distill``; those of a search never
+    are. On a GPU that is slower than the replay of `RunSettings.cuda_graphs`.
     """
 
     batch_size: int = 128

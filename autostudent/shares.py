@@ -8,7 +8,8 @@ Of float32 numbers, 4 bytes each, a worker holds on its device at most
   keep what they made, of the network and of its copy, beside a pass as it is, in memory of their own (on an H100, in
   mixed precision, 1.1 times where it is hundreds of megabytes, 240 MB at most where it is less);
 * or, where that is more, what lives at once when pictures are looked at (`measure.predict.at_once` says how many),
-  by the student or the largest teacher; with recordings, which stay, the student's comes on top;
+  by the student or the largest teacher; with recordings, which stay, the student's comes on top; a teacher that is
+  looked into does so beside the student's batch;
 * the parameters of all teachers, what they say of one view, and their stored maps of it that recipes ask for;
 * the pictures as bytes, four times (plain, a view and the next one, and what a view is cut from), and those that are
   looked at together as numbers.
@@ -31,7 +32,7 @@ from autostudent.distill.job import network_info
 from autostudent.distill.recipe import Recipe
 from autostudent.distill.types import CopyOf, Spec
 from autostudent.errors import ConfigError
-from autostudent.measure.predict import at_once, seen
+from autostudent.measure.predict import BATCH, at_once, seen
 from autostudent.settings import RunSettings
 from autostudent.space.cost import FLOAT_BYTES, costs
 from autostudent.space.graph import Architecture
@@ -92,10 +93,14 @@ def needed(
     networks = trained_together(recipes, teachers, build(graphs[0], 0), data)
     students = max(student_bytes(graph, batch, networks, recorded) for graph in graphs)
     weights = [FLOAT_BYTES * int(teacher.costs["params"]) for teacher in teachers]
-    looking = max(
-        at_once(*seen(teacher.module, *data.shape[1:])) * (int(teacher.costs["memory_bytes"]) - w)
+    live = any(recipe.method.needs.live or recipe.method.needs.taps for recipe in recipes)
+    looks = [
+        (int(teacher.costs["memory_bytes"]) - w, at_once(*seen(teacher.module, *data.shape[1:])))
         for teacher, w in zip(teachers, weights, strict=True)
-    )
+    ]
+    looking = max(one * together for one, together in looks)
+    if live:  # a batch goes through a teacher while that of the student is held
+        students += max(one * max(batch, min(BATCH, together)) for one, together in looks)
     count, pixels = len(data.train.y), math.prod(data.shape)
     said = FLOAT_BYTES * count * len(data.classes) * len(teachers)
     maps = map_bytes(recipes, teachers, data, views)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import logging
+import platform
 import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -267,7 +268,10 @@ class TrialWorker:
             values = {**result.values, **{name: value for name, value in timed.items() if name == LATENCY}}
             return replace(result, values=values, metrics={**result.metrics, **extra})
         except Exception as error:
-            failure = Failure(cause_of(error), f"{type(error).__name__}: {error}", traceback.format_exc())
+            absent = self.device.type == "cuda" and not torch.cuda.is_available()
+            cause = Cause.SURROUNDINGS if absent else cause_of(error)
+            text = f"no GPU answers on {platform.node()}" if absent else f"{type(error).__name__}: {error}"
+            failure = Failure(cause, text, traceback.format_exc())
             return Result(segment.from_epoch, seconds={"lost": time.perf_counter() - started}, failure=failure)
 
     def latency(self, architecture: Architecture) -> dict[str, float]:

@@ -284,7 +284,7 @@ class Fit:
             views = []
             for batch in self._batches(self.epoch):
                 own = self._forward(role, batch, taps)
-                views.append(self._view(role, batch, own, {}))
+                views.append(self._view(role, batch.smoothed(self.job.optim.smoothing), own, {}))
                 if len(views) == count:
                     yield views
                     views = []
@@ -358,6 +358,8 @@ class Fit:
             steps -= 1
             if not steps:
                 break
+        if self.job.device.type == "cuda":
+            torch.cuda.synchronize(self.job.device)
         self.seconds["rung"] = self.seconds.get("rung", 0.0) + time.perf_counter() - started
         return copy.student.eval()
 

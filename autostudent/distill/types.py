@@ -6,7 +6,7 @@ Letters: B batch, C classes, N samples, M teachers, D features.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -31,6 +31,12 @@ class Batch:
     target: Tensor
     index: Tensor
     view: int | None = None
+
+    def smoothed(self, share: float) -> Batch:
+        """The same with label smoothing: an even distribution has this share of ``target``."""
+        if not share:
+            return self
+        return replace(self, target=(1 - share) * self.target + share / self.target.shape[1])
 
 
 @dataclass(frozen=True)

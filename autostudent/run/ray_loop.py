@@ -8,8 +8,8 @@ from __future__ import annotations
 import json
 import threading
 import time
-from collections import deque
-from collections.abc import Callable
+from collections import Counter, deque
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from queue import SimpleQueue
 from typing import Any
@@ -138,6 +138,7 @@ class SegmentSearcher(Searcher):
         self.warming: set[str] = set()
         self.left = segments
         self._cold = workers if plan.prepare is not None else 0
+        self._unstarted: Counter[tuple[int, int, int]] = Counter()  # (trial, epoch, attempt)
 
     def suggest(self, trial_id: str) -> Any:
         """Called by Tune in every turn of its loop for as long as it gets trials."""
@@ -173,6 +174,20 @@ class SegmentSearcher(Searcher):
         if segment is not None:
             self.study.give(segment, lost_result(segment, self.plan, error, seconds))
 
+    def unstarted(self, trial_id: str, error: str) -> None:
+        """A worker died, idle or still starting, before it was told of this trial's segment: another one gets it.
+
+        Not for ever: where none can start, the segment is lost.
+        """
+        segment = self.running.get(trial_id)
+        key = (-1, 0, 0) if segment is None else (segment.trial, segment.from_epoch, segment.attempt)
+        if segment is None or self._unstarted[key] == self.workers or "raised in its creation task" in error:
+            self.lost(trial_id, error, 0.0)
+            return
+        self._unstarted[key] += 1
+        self.left += 1
+        self.study.put_back(self.running.pop(trial_id))
+
     def save(self, checkpoint_path: str) -> None:
         """Nothing: the store is the truth."""
 
@@ -194,7 +209,8 @@ def lost_result(segment: Segment, plan: Plan, error: str, seconds: float) -> Res
         message = f"took longer than {limit:g} s"
         if note.is_file() and (word := note.read_text()).startswith("Timeout"):
             return failed(segment, Cause.TIMEOUT, message, word)
-        if seconds >= limit and not note.is_file():  # the worker ran on another machine, its note stayed there
+        elsewhere = not note.is_file() and "node has died" not in error  # its note stayed on another machine
+        if seconds >= limit and elsewhere:
             return failed(segment, Cause.TIMEOUT, message, error)
     if "running low on memory" in error:
         return failed(segment, Cause.OUT_OF_MEMORY, "Ray's memory monitor ended the worker", error)
@@ -236,9 +252,11 @@ class Watcher(tune.Callback):
         """Called by Tune when an actor is gone, after the searcher's `on_trial_complete`."""
         if (actor := self.actors.pop(trial.trial_id, None)) is not None:
             self.searcher.study.part(actor)
-        began = self.began.get(trial.trial_id, time.monotonic())
         error = Path(trial.error_file).read_text() if trial.error_file else "no reason was given"
-        self.searcher.lost(trial.trial_id, error, time.monotonic() - began)
+        if trial.trial_id in self.began:
+            self.searcher.lost(trial.trial_id, error, time.monotonic() - self.began[trial.trial_id])
+        else:
+            self.searcher.unstarted(trial.trial_id, error)
 
     def sort_out(self, error: str) -> None:
         """Tune gave up because Ray's memory monitor ended workers, whose actors ``error`` names.
@@ -257,6 +275,17 @@ class Watcher(tune.Callback):
         """Ends running segments now; Tune's own way is to wait for them."""
         for actor in self.actors.values():
             ray.kill(actor)
+
+
+def in_whole_shares(total: Mapping[str, float], gpus: float) -> dict[str, float]:
+    """What this machine has, without the rest of each GPU that is too small for a share of ``gpus``.
+
+    Tune counts sums; an actor that fits into these alone would never start.
+    """
+    if not 0 < gpus < 1:
+        return dict(total)
+    shares = int(total.get("GPU", 0)) * int(1 / gpus + 1e-9)
+    return {**total, "GPU": shares * gpus + 1e-4}
 
 
 class WarmActors(FIFOScheduler):
@@ -295,7 +324,8 @@ class WarmActors(FIFOScheduler):
         if classes is not None and hasattr(actors, "_resource_manager"):
             kind = trial.get_trainable_cls()
             classes[kind] = ray.remote(kind)
-            actors._resource_manager = FixedResourceManager()
+            gpus = trial.placement_group_factory.required_resources.get("GPU", 0.0)
+            actors._resource_manager = FixedResourceManager(in_whole_shares(ray.cluster_resources(), gpus))
 
     def choose_trial_to_run(self, tune_controller: Any) -> Any:
         """Called by Tune in every turn: the oldest pending trial may take an idle actor, unless its own is starting.

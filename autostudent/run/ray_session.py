@@ -175,6 +175,9 @@ def check_share(cpus: float, gpus: float) -> None:
         largest = max((offer.get(name, 0.0) for offer in offers), default=0.0)
         if share > largest:
             raise ConfigError(f"run.{key}_per_trial", share, f"at most {largest:g}, the {name}s of the largest machine")
+    if not any(offer.get("CPU", 0.0) >= cpus and offer.get("GPU", 0.0) >= gpus for offer in offers):
+        most = max((offer.get("CPU", 0.0) for offer in offers if offer.get("GPU", 0.0) >= gpus), default=0.0)
+        raise ConfigError("run.cpus_per_trial", cpus, f"at most {most:g}, the CPUs of the largest machine with a GPU")
 
 
 @contextmanager

@@ -164,6 +164,8 @@ class RayRunner(Runner):
             # Interrupted, not killed: Ray 2.60 aborts this process when a killed task's answer arrives after all.
             for future in ray.wait([*waiting], num_returns=len(waiting), timeout=0)[1] if waiting else []:
                 ray.cancel(future, force=False)
+            if isinstance(error, ray.exceptions.RayTaskError):  # before the work began
+                raise AutostudentError(f"a Ray worker could not begin: {first_line(error.cause)}") from error
             if isinstance(error, ray.exceptions.RayError):  # no exception of the work: those come unpacked
                 reason = first_line(error)
                 raise AutostudentError(f"a Ray worker process was lost, again and again: {reason}") from error

@@ -12,7 +12,7 @@ from autostudent.assets import Assets
 from autostudent.data.datasets import Dataset
 from autostudent.distill.methods.ces_kd import CESKD
 from autostudent.distill.recipe import Recipe, layers
-from autostudent.distill.types import NetworkInfo, Spec, TopOf
+from autostudent.distill.types import NetworkInfo, Spec, TeacherCopy, TopOf
 from autostudent.errors import ConfigError, unknown_name
 from autostudent.settings import LadderSettings, Roster
 from autostudent.teach.derived import FACTS, Facts
@@ -170,6 +170,9 @@ def require_cuts(recipe: Recipe, teachers: Sequence[Teacher], student: Collectio
     own = NetworkInfo("student", classes, 0, 0, dict.fromkeys(student, (0, 0)))
     stages = recipe.method.plan(Spec(own, infos, classes, 0, 0)).stages
     for model in (role.model for stage in stages for role in stage.roles):
+        if isinstance(model, TeacherCopy) and not teachers[model.teacher].known:
+            wanted = f"a teacher whose architecture is known: {recipe.name} trains it anew"
+            raise ConfigError(f"teachers.{teachers[model.teacher].name}", "a plug-in", wanted)
         if isinstance(model, TopOf):
             teacher = teachers[model.teacher]
             try:

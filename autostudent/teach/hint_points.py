@@ -28,7 +28,7 @@ from autostudent.measure.predict import BATCH, at_once, seen
 from autostudent.records import digest
 from autostudent.teach.teacher import Teacher
 
-CODE = 1  # a change of what the points mean must change this number: it is part of the key
+CODE = 2  # a change of what the points mean must change this number: it is part of the key
 FILE = "hints.json"
 MOST = 4  # hint points that a method may ask for
 SHARE, CEILING = 5, 10_000  # a fifth of the training pictures, at most so many
@@ -106,7 +106,7 @@ def pooled_blocks(teacher: Teacher, dataset: Dataset) -> dict[str, Tensor]:
     for piece in x[chosen].split(min(BATCH, at_once(*seen(teacher.module, *x.shape[-2:])))):
         taps = teacher.module.features(images(piece.to(teacher.device)), names)[1]  # type: ignore[operator]
         for name in names:
-            found[name].append(taps[name].double().mean((2, 3)).cpu())
+            found[name].append(taps[name].relu().double().mean((2, 3)).cpu())  # as they are learned from
     return {name: torch.cat(pieces) for name, pieces in found.items()}
 
 

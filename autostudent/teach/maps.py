@@ -16,15 +16,14 @@ from torch import Tensor
 from autostudent.assets import Assets
 from autostudent.data.views import ViewBank, images
 from autostudent.errors import AssetError
-from autostudent.measure.predict import BATCH
+from autostudent.measure.predict import BATCH, at_once, seen
 from autostudent.records import digest
-from autostudent.teach.teacher import Teacher
+from autostudent.teach.teacher import LARGEST, Teacher
 from autostudent.teach.view_files import read_view, whole_files, write_view
 
 CODE = 1  # a change of what the files hold must change this number: it is part of the key
 LIMIT = 2 << 30  # bytes of one tap of one teacher on a whole bank; a larger one is asked for live
 PROBES, COSINE = 16, 0.999  # pictures compared with the live teacher
-LARGEST = torch.finfo(torch.float16).max
 
 log = logging.getLogger(__name__)
 
@@ -68,7 +67,9 @@ class Maps:
             return whole[view]
         if there:
             log.warning("%s of %s: view %d was altered and is computed anew", tap, self.teacher.name, view)
-        pieces = [self._ask(piece, tap) for piece in self.bank.view(view, self.teacher.device).split(BATCH)]
+        pictures = self.bank.view(view, self.teacher.device)
+        together = min(BATCH, at_once(*seen(self.teacher.module, *pictures.shape[-2:])))
+        pieces = [self._ask(piece, tap) for piece in pictures.split(together)]
         return write_view(folder, view, torch.cat(pieces).numpy())
 
     @torch.no_grad()

@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 from safetensors.torch import load as load_tensors
-from torch import nn
+from torch import Tensor, nn
 
 from autostudent.assets import Assets
 from autostudent.distill.job import Source, network_info
@@ -23,6 +23,7 @@ from autostudent.teach.origin import blank
 from autostudent.teach.weights import load_state
 
 WEIGHTS = "weights.safetensors"
+LARGEST = torch.finfo(torch.float16).max
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,6 +44,11 @@ class Teacher:
     about: Mapping[str, Any]
     root: str
     device: torch.device
+
+    @property
+    def known(self) -> bool:
+        """Whether its architecture can be built untrained: a plug-in's factory gives its network as it is."""
+        return bool(self.about["origin"]["kind"] != "plugin")
 
     def fresh(self, seed: int) -> nn.Module:
         """An untrained network of the same architecture."""
@@ -77,17 +83,22 @@ def inner(module: nn.Module) -> nn.Module:
     return module.network if isinstance(module, Foreign) else module
 
 
+def in_bounds(logits: Tensor) -> Tensor:
+    """In float32 and finite, as stored ones are: the logarithm of a probability of zero is a very small number."""
+    return logits.float().clamp(-LARGEST, LARGEST)
+
+
 def live(teacher: Teacher) -> Source:
     """A teacher as the training loop sees it, asked anew for every batch."""
 
     @torch.no_grad()
     def outputs(batch: Batch, taps: Sequence[str]) -> Output:
         if not taps:
-            return Output(teacher.module(batch.x).float())
+            return Output(in_bounds(teacher.module(batch.x)))
         logits, tapped = teacher.module.features(batch.x, taps)  # type: ignore[operator]
-        return Output(logits.float(), tapped)
+        return Output(in_bounds(logits), tapped)
 
-    return Source(teacher.info, outputs, teacher.module, teacher.fresh)
+    return Source(teacher.info, outputs, teacher.module, teacher.fresh if teacher.known else None)
 
 
 def leave_gpu(teachers: Iterable[Teacher]) -> None:

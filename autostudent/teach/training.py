@@ -18,7 +18,7 @@ from autostudent.distill.fit import Fit
 from autostudent.distill.job import Job, Source
 from autostudent.distill.method import Method
 from autostudent.distill.optim import Optim
-from autostudent.errors import AutostudentError
+from autostudent.errors import AutostudentError, is_out_of_memory
 from autostudent.measure.latency import by_turns
 from autostudent.space.architecture import Architecture
 
@@ -118,5 +118,7 @@ def unfinished(job: Job, progress: Path) -> Fit | None:
         return None
     try:
         return Fit.restore(job, progress.read_bytes())
-    except (AutostudentError, RuntimeError, KeyError):  # torn, or written by another version: begin anew
-        return None
+    except (AutostudentError, RuntimeError, KeyError) as error:
+        if is_out_of_memory(error) or "CUDA" in str(error):  # the device's trouble: what is kept is worth keeping
+            raise
+        return None  # torn, or written by another version: begin anew

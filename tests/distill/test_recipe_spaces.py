@@ -52,7 +52,7 @@ LEFT_OUT = {
     "ctkd.lowest": "1 wherever the method was used; the span moves the temperature",
 }
 
-SHARING = ("kd", "dkd", "nkd", "dist")  # losses whose temperature is one variable
+SHARING = ("kd", "dkd", "nkd")  # losses whose temperature is one variable
 
 
 @pytest.fixture(params=SPACES)

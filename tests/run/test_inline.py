@@ -88,6 +88,7 @@ def test_a_worker_that_cannot_be_made_is_tried_again_for_every_segment() -> None
             Cause.OUT_OF_MEMORY,
         ),
         (OSError(errno.ENOMEM, os.strerror(errno.ENOMEM)), Cause.OUT_OF_MEMORY),
+        (RuntimeError("GET was unable to find an engine to execute this computation"), Cause.OUT_OF_MEMORY),
         (RuntimeError("shapes do not fit"), Cause.BUG),
         (Diverged("the loss is nan"), Cause.DIVERGED),
     ],

@@ -173,6 +173,25 @@ def test_a_thinking_or_waiting_driver_costs_no_worker(tmp_path: Path) -> None:
     assert len(list(tmp_path.iterdir())) == 2
 
 
+def test_a_worker_that_dies_idle_costs_no_segment(tmp_path: Path) -> None:
+    class Killing(Script):
+        """Ends the two workers once they have nothing to do, and then gives the rest."""
+
+        def fill(self, room: int) -> list[Segment]:
+            if self.given == 2:
+                if len(self.results) < 2:
+                    return []
+                for pid in {int(result.seconds["pid"]) for result in self.results.values()}:
+                    os.kill(pid, signal.SIGKILL)
+                time.sleep(1)
+            return super().fill(min(room, 2))
+
+    driver = Killing(4)
+    RayRunner(2).run(driver, labor(tmp_path, 0.1))
+    assert sorted(driver.results) == [0, 1, 2, 3]
+    assert not any(result.failure for result in driver.results.values())
+
+
 def test_what_the_driver_raises_ends_the_run_at_once(tmp_path: Path) -> None:
     class Full(Script):
         def commit(self, segment: Segment, result: Result) -> None:

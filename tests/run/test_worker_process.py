@@ -10,12 +10,14 @@ from typing import Any
 
 import pytest
 
-from autostudent.errors import AssetError
+from autostudent.errors import AssetError, ConfigError
 from autostudent.records import Candidate, Cause, Segment
 
 worker = pytest.importorskip("autostudent.run.ray_worker")
 ray_tune = pytest.importorskip("autostudent.run.ray_tune")
-lost_result = pytest.importorskip("autostudent.run.ray_loop").lost_result
+ray_loop = pytest.importorskip("autostudent.run.ray_loop")
+ray_session = pytest.importorskip("autostudent.run.ray_session")
+lost_result = ray_loop.lost_result
 
 
 class Unreadable:
@@ -81,3 +83,52 @@ def test_a_segment_is_watched_where_no_note_can_be_left(tmp_path: Path) -> None:
     with trainable._watched(segment):
         assert Path(trainable._note.name) == worker.note_of(str(tmp_path / "others"), segment)
     assert list((tmp_path / "others").iterdir()) == []
+
+
+def test_a_node_that_dies_is_no_time_out(tmp_path: Path) -> None:
+    plan, segment = worker.Plan(1, 0, 300.0, str(tmp_path / "notes")), Segment(0, Candidate({}, 0), 0, 3)
+    causes = {}
+    for error in ("The actor died unexpectedly.", "The actor died because its node has died."):
+        causes[error] = lost_result(segment, plan, error, 350.0).failure.cause
+    assert list(causes.values()) == [Cause.TIMEOUT, Cause.WORKER_LOST]
+
+
+@pytest.mark.parametrize(
+    ("total", "gpus", "most"), [(2, 0.6, 2), (2, 0.4, 4), (4, 0.3, 12), (2, 0.5, 4), (1, 0.3333, 3)]
+)
+def test_no_share_lies_on_two_gpus(total: int, gpus: float, most: int) -> None:
+    whole = ray_loop.in_whole_shares({"CPU": 8.0, "GPU": float(total)}, gpus)
+    assert whole["CPU"] == 8.0
+    assert int(whole["GPU"] / gpus) == most
+    assert whole["GPU"] <= total + 1e-3
+    assert ray_loop.in_whole_shares({"GPU": 2.0}, 1.0) == {"GPU": 2.0}
+
+
+def test_one_machine_must_have_all_of_a_share(monkeypatch: pytest.MonkeyPatch) -> None:
+    nodes = [{"CPU": 64.0}, {"CPU": 4.0, "GPU": 1.0}]
+    monkeypatch.setattr(ray_session.ray, "nodes", lambda: [{"Alive": True, "Resources": has} for has in nodes])
+    ray_session.check_share(64, 0)
+    ray_session.check_share(4, 1)
+    with pytest.raises(ConfigError, match=r"run\.cpus_per_trial: got 8; expected at most 4, the CPUs of the largest"):
+        ray_session.check_share(8, 1)
+    with pytest.raises(ConfigError, match=r"run\.gpus_per_trial: got 2; expected at most 1, the GPUs of the largest"):
+        ray_session.check_share(1, 2)
+
+
+def test_a_segment_that_no_worker_was_told_of_is_given_to_another_a_few_times() -> None:
+    study = ray_loop.StudyThread(2)
+    given: list[Any] = []
+    study.give = lambda segment, result: given.append(result.failure)
+    searcher = ray_loop.SegmentSearcher(study, worker.Plan(1, 0, None, ""), 2, -1, lambda: False)
+    study._offer([Segment(7, Candidate({}, 0), 0, 3)])
+    for name in ("a", "b"):
+        assert searcher.suggest(name) is not None
+        searcher.unstarted(name, "The actor died")
+        assert (given, searcher.running) == ([], {})
+    assert searcher.suggest("c") is not None
+    searcher.unstarted("c", "The actor died")
+    assert [failure.cause for failure in given] == [Cause.WORKER_LOST]
+    study._offer([Segment(8, Candidate({}, 0), 0, 3)])
+    searcher.suggest("d")
+    searcher.unstarted("d", "raised in its creation task")
+    assert given[1].cause is Cause.BUG

@@ -111,7 +111,7 @@ class CAMKD(Method):
         assert isinstance(state.adapters, nn.ModuleList)
         own, seconds, distances = view.own.taps[self.tap], [], []
         for number, source in enumerate(view.sources):
-            wanted, head = source.taps[self.tap], view.heads[number]
+            wanted, head = source.taps[self.tap].relu(), view.heads[number]  # as adapters' maps, and as heads read it
             assert head is not None
             adapted = state.adapters[number](resized(own, wanted.shape[-2], wanted.shape[-1]))
             seconds.append(head(adapted.mean((2, 3))))
