@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import platform
 import shutil
 import signal
 import subprocess
@@ -113,6 +114,16 @@ def test_a_worker_refuses_other_data_than_the_study_was_prepared_for(whole: Inli
     with pytest.raises(DataError, match="digits: the data changed since the study was prepared"):
         _ = TrialWorker(other).dataset
     assert torch.equal(TrialWorker(setup).dataset.train.x, whole.dataset.train.x)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="needs a machine without GPUs")
+@pytest.mark.slow
+def test_a_worker_whose_gpu_never_came_up_blames_no_student(whole: InlineStudy) -> None:
+    setup = dataclasses.replace(whole.prepare(whole.runner()).setup, device="cuda")
+    config = whole.space.sample(np.random.default_rng(1))
+    failure = TrialWorker(setup).run(Segment(0, Candidate(config, 7), 0, setup.rungs[0])).failure
+    assert failure is not None
+    assert (failure.cause, failure.message) == (Cause.SURROUNDINGS, f"no GPU answers on {platform.node()}")
 
 
 def test_a_student_whose_checkpoint_is_gone_is_trained_again_and_reaches_the_same(

@@ -15,7 +15,6 @@ from autostudent.errors import ConfigError
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from autostudent.data.datasets import Part
     from autostudent.study import Study
     from autostudent.teach.few_shot import Pool, Synthesis
     from autostudent.teach.teacher import Teacher
@@ -58,7 +57,7 @@ def synthesize(
         ConfigError: for anything that is unknown, missing, or out of range, and a folder with pictures of before.
     """
     from autostudent.measure.predict import predict
-    from autostudent.teach.few_shot import Synthesis, synthesised
+    from autostudent.teach.few_shot import Synthesis, few, synthesised
     from autostudent.teach.teachers import resolve
     from autostudent.trial import one_thread
 
@@ -81,7 +80,9 @@ def synthesize(
             return predict(known.module, x, known.device).softmax(1)
 
         pool = synthesised(chosen.x, ask, how, seed, source.device, say)
-    require_classes(pool, source.dataset.classes)
+    if (absent := pool.absent) is not None:
+        named_class = source.dataset.classes[absent]
+        raise ConfigError("pictures", pictures, f"more: the teacher finds no {named_class!r} among them")
     write(folder, source, name, known, pool, filled(study, settings), how)
     real, blended, drawn = pool.counts
     return {
@@ -99,28 +100,6 @@ def named(study: Study, teacher: str | None) -> str:
     if name not in catalogue:
         raise ConfigError("teacher", teacher, f"a teacher of the study: {', '.join(catalogue)}")
     return name
-
-
-def few(part: Part, count: int, seed: int) -> Part:
-    """``count`` of the samples, stratified."""
-    import numpy as np
-    import torch
-
-    from autostudent.data.splits import stratified
-
-    if count == len(part):
-        return part
-    return part.at(torch.from_numpy(stratified(part.y.numpy(), count, np.random.default_rng(seed))[0]))
-
-
-def require_classes(pool: Pool, classes: Sequence[str]) -> None:
-    """Raises `ConfigError` where the teacher never chooses a class."""
-    import torch
-
-    found = torch.bincount(pool.labels, minlength=len(classes))
-    if int(found.min()) == 0:
-        missing = classes[int(found.argmin())]
-        raise ConfigError("pictures", pool.counts[0], f"more: the teacher finds no {missing!r} among them")
 
 
 def write(

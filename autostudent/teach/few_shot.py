@@ -14,6 +14,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from autostudent.data.datasets import Part
+from autostudent.data.splits import stratified
 from autostudent.errors import ConfigError
 from autostudent.teach.cvae import train_cvae
 from autostudent.teach.training import Say, silent
@@ -73,6 +75,19 @@ class Pool:
     def labels(self) -> Tensor:
         """The teacher's choice ``(n,)``."""
         return self.probabilities.argmax(1)
+
+    @property
+    def absent(self) -> int | None:
+        """A class that the teacher never chooses, None where there is none."""
+        counts = torch.bincount(self.labels, minlength=self.probabilities.shape[1])
+        return None if int(counts.min()) else int(counts.argmin())
+
+
+def few(part: Part, count: int, seed: int) -> Part:
+    """``count`` of the samples, stratified."""
+    if count == len(part):
+        return part
+    return part.at(torch.from_numpy(stratified(part.y.numpy(), count, np.random.default_rng(seed))[0]))
 
 
 def synthesised(x: Tensor, ask: Ask, options: Synthesis, seed: int = 0, device: str = "cpu", say: Say = silent) -> Pool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 
 import numpy as np
 import pytest
@@ -275,6 +276,33 @@ def test_ca_mkd_weighs_alike_but_learns_otherwise_where_the_weights_are_detached
 
     assert torch.allclose(whole, same)
     assert not torch.allclose(flowing, cut)
+
+
+def test_ca_mkd_compares_maps_as_heads_read_them() -> None:
+    bench = only(CAMKD(feature=50.0, feature_from=0.0, tap="stage1"))
+
+    def shown(change: Callable[[Tensor], Tensor]) -> Tensor:
+        sources = tuple(
+            dataclasses.replace(source, taps={**source.taps, "stage1": change(source.taps["stage1"] - 0.5)})
+            for source in bench.view.sources
+        )
+        return bench.method.loss(dataclasses.replace(bench.view, sources=sources), bench.state)
+
+    raw = shown(lambda maps: maps)
+    assert torch.equal(raw, shown(torch.relu))
+    assert not torch.allclose(raw, shown(torch.abs))
+
+
+def test_amal_descends_the_loss_that_labels_have_in_training() -> None:
+    job = toy_job(AMAL())
+    fit = Fit(dataclasses.replace(job, optim=dataclasses.replace(job.optim, smoothing=0.1)))
+    probe = fit._probe(fit.stage.roles[0])
+    for views in probe.train(2):
+        for view in views:
+            [one_hot] = torch.eye(3)[fit.job.labels[view.batch.index]][None]
+            assert torch.allclose(view.batch.target, 0.9 * one_hot + 0.1 / 3)
+    held = probe.meta().batch
+    assert torch.equal(held.target, torch.eye(3)[fit.job.labels[held.index]])
 
 
 def test_maps_are_averaged_down_and_interpolated_up() -> None:

@@ -9,12 +9,16 @@ from safetensors.torch import save_file
 from autostudent.assets import Assets
 from autostudent.build.network import build
 from autostudent.data.vision_import import vision
+from autostudent.distill.recipe import read_recipe
 from autostudent.errors import ConfigError, TeacherError
 from autostudent.measure.predict import predict
+from autostudent.settings import roster_of
 from autostudent.space.resnet import resnet
+from autostudent.teach.catalogue import require_open
 from autostudent.teach.foreign import Foreign
 from autostudent.teach.making import measured_costs
 from autostudent.teach.origin import IMAGENET
+from autostudent.teach.teacher import live
 from autostudent.teach.teachers import resolve
 from autostudent.teach.weights import pack_state
 
@@ -272,6 +276,11 @@ def test_a_plugin_by_its_entry_point(digits, tmp_path):
     expected = torch.nn.functional.linear(x.flatten(1) / 255 * 2, *made.module.network.fc.parameters())
     torch.testing.assert_close(predict(made.module, x), expected)
     assert resolve("main", {"plugin": "linear", "scale": 3.0}, digits, assets).key != made.key
+    assert live(made).fresh is None
+    roster = roster_of({"main": {"plugin": "linear"}}, None)
+    recipe = read_recipe({"kd.loss": "bd_kd"}, roster)
+    with pytest.raises(ConfigError, match=r"teachers\.main: got 'a plug-in'; expected a teacher whose architecture is"):
+        require_open([recipe], {"main": made}, ("stage1", "penultimate"))
     refused({"plugin": "linear", "extra": 2}, digits, tmp_path, "12")
     refused({"plugin": "linear", "speed": 2}, digits, tmp_path, "unexpected keyword")
     refused({"plugin": "nothing"}, digits, tmp_path, "expected a torch.nn.Module")

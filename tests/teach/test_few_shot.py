@@ -73,6 +73,7 @@ def test_the_pool_is_what_the_teacher_was_asked_about_once() -> None:
 
 def test_without_the_vae_dropped_blends_are_missing() -> None:
     pool = synthesised(drawn(), lambda x: torch.full((len(x), 2), 0.5), Synthesis(200, drawn=False))
+    assert pool.absent == 1  # an even answer is the first class
     assert pool.counts[2] == 0
     assert 150 < pool.counts[1] < 200
     assert len(pool.x) == 40 + pool.counts[1]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from torch import Tensor
 import autostudent
 from autostudent.assets import Assets
 from autostudent.data.datasets import Dataset, load
+from autostudent.data.views import images
 from autostudent.data.vision_import import vision
 from autostudent.distill.hinted import hint_taps
 from autostudent.distill.recipe import read_recipe
@@ -115,6 +117,31 @@ def test_blocks_are_averaged_over_pixels_on_a_fifth_of_the_pictures(made: tuple[
 
     assert list(pooled) == [f"block{n}" for n in range(1, 7)]
     assert pooled["block6"].shape == (len(dataset.train.x), 16)  # a fifth would be too few here
+    x = images(dataset.train.x[torch.from_numpy(np.sort(np.random.default_rng(0).permutation(len(dataset.train.x))))])
+    with torch.no_grad():
+        blocks = teacher.module.features(x, ["block1", "block2"])[1]  # type: ignore[operator]
+    for name, maps in blocks.items():
+        assert torch.allclose(pooled[name], maps.relu().double().mean((2, 3)), atol=1e-5)
+
+
+@torch.no_grad()
+def test_blocks_without_a_relu_of_their_own_are_compared_after_one(made: tuple[Teacher, Dataset, Assets]) -> None:
+    teacher, dataset, _ = made
+    names = [block.name for block in blocks_of(teacher.module)]
+
+    class Lowered(torch.nn.Module):
+        """The teacher's blocks, half of whose numbers are negative."""
+
+        blocks = blocks_of(teacher.module)
+
+        def features(self, x: Tensor, taps: Sequence[str]) -> tuple[Tensor, dict[str, Tensor]]:
+            logits, found = teacher.module.features(x, taps)  # type: ignore[operator]
+            return logits, {name: maps - 0.5 for name, maps in found.items()}
+
+    lowered = dataclasses.replace(teacher, module=Lowered())
+    pooled = pooled_blocks(lowered, dataset)
+    assert list(pooled) == names
+    assert all((found >= 0).all() for found in pooled.values())
 
 
 def test_a_teacher_from_elsewhere_has_the_blocks_of_its_stages(tmp_path: Path) -> None:

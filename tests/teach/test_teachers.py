@@ -1,5 +1,6 @@
 import pickle
 import time
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -157,3 +158,31 @@ def test_the_demo_teacher_learns_digits(tmp_path):
     digits = load({"name": "digits"})
     made = resolve("main", {"resnet": {"depth": 20, "width": 16}, "epochs": 15}, digits, Assets(tmp_path))
     assert made.metrics["accuracy"] > 0.96
+
+
+def test_a_training_is_not_begun_anew_for_a_moment_without_memory(digits, tmp_path, monkeypatch):
+    (tmp_path / "state").write_bytes(b"kept")
+
+    def fails(error):
+        def restore(job, data):
+            raise error
+
+        monkeypatch.setattr(training.Fit, "restore", restore)
+        return training.unfinished(None, tmp_path / "state")
+
+    assert fails(RuntimeError("the sizes of a tensor do not match")) is None
+    for error in (torch.OutOfMemoryError("CUDA out of memory"), RuntimeError("CUDA error: unspecified launch failure")):
+        with pytest.raises(RuntimeError, match="CUDA"):
+            fails(error)
+
+
+def test_answers_are_finite_live_as_they_are_stored(teacher, monkeypatch):
+    monkeypatch.setattr(type(teacher.module), "forward", lambda self, x: torch.full((len(x), 10), -torch.inf).double())
+    logits = live(teacher).outputs(SimpleNamespace(x=torch.zeros(2, 1, 8, 8)), ()).logits
+    assert logits.dtype == torch.float32
+    assert (logits == torch.finfo(torch.float16).min).all()
+
+
+def test_a_teacher_that_another_machine_does_not_see_is_not_to_be_deleted(teacher, tmp_path):
+    with pytest.raises(AssetError, match=r"is not complete on .*: it is made again.* must see one artifacts folder$"):
+        Teacher.load("main", teacher.key, Assets(tmp_path))
