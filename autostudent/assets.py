@@ -163,8 +163,8 @@ class Entry:
         try:
             return json.loads((self.folder / "manifest.json").read_text())
         except FileNotFoundError:
-            allowed = "it is made again, and where it was there, all machines of a study must see one artifacts folder"
-            raise AssetError(f"{self.folder} is not complete on {platform.node()}: {allowed}") from None
+            allowed = "run again to make it; all machines of a study must see one artifacts folder"
+            raise AssetError(f"{self.folder} is not there, seen from {platform.node()}: {allowed}") from None
         except (OSError, ValueError) as error:
             raise AssetError(
                 f"{self.folder}/manifest.json cannot be read ({error}); delete the folder and run again"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
+from autostudent.assets import write_atomic
 from autostudent.config import absolute, filled, load_study
 from autostudent.errors import ConfigError
 
@@ -111,7 +113,7 @@ def write(
     raw: Mapping[str, Any],
     how: Synthesis,
 ) -> None:
-    """The pictures with the study's own validation and test splits, the teacher's weights, and the study file."""
+    """The teacher's weights, the study file, and the pictures with the first study's validation and test splits."""
     import numpy as np
 
     dataset = source.dataset
@@ -119,7 +121,8 @@ def write(
     arrays = {"x_train": last(pool.x), "y_train": pool.labels.numpy(), "class_names": np.array(dataset.classes)}
     for split, part in parts.items():
         arrays |= {f"x_{split}": last(part.x), f"y_{split}": part.y.numpy()}
-    np.savez_compressed(folder / PICTURES, **arrays)
+    packed = io.BytesIO()
+    np.savez_compressed(packed, **arrays)
     real, blended, drawn = pool.counts
     about = f"""\
 # Students of {name}, which only answers (Nguyen et al. 2022, arXiv 2207.12106), on {real:,} pictures,
@@ -129,6 +132,7 @@ def write(
 """
     entries = study_of(raw, folder, source, name, teacher)
     (folder / STUDY).write_text(about + yaml.safe_dump(entries, sort_keys=False, allow_unicode=True, width=120))
+    write_atomic(folder / PICTURES, packed.getvalue())  # the last: what a killed run left is made again
 
 
 def study_of(raw: Mapping[str, Any], folder: Path, source: Study, name: str, teacher: Teacher) -> dict[str, Any]:
