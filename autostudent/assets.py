@@ -54,7 +54,7 @@ def write_atomic(path: Path, data: bytes) -> None:
     except BaseException as error:
         with suppress(OSError):
             temporary.unlink(missing_ok=True)
-        if isinstance(error, OSError) and error.filename is None:  # a full disk
+        if isinstance(error, OSError) and error.filename in (None, str(temporary)):  # a full disk, or no right to write
             raise OSError(error.errno, error.strerror, str(path)) from None
         raise
     sync_folder(path.parent)

@@ -146,7 +146,8 @@ def with_references(
 def require_feasible(objectives: tuple[Objective, ...], probes: list[Description]) -> None:
     """Raises `ConfigError` when no probed student respects the limits, naming the smallest that was seen."""
     if not probes:
-        raise ConfigError("space", "no valid graph in the first draws", "a space whose draws give connected graphs")
+        allowed = "a space whose draws give connected graphs, and pictures of at least 4 pixels a side"
+        raise ConfigError("space", "no valid graph in the first draws", allowed)
     if any(probe.feasible for probe in probes):
         return
     for objective in objectives:

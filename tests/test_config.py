@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from importlib.metadata import version
 from pathlib import Path
@@ -10,9 +11,11 @@ import pytest
 
 import autostudent
 from autostudent.config import build, load_settings, locate
-from autostudent.config.single import read_course
+from autostudent.config.single import read_course, read_student
 from autostudent.errors import ConfigError, StoreError
 from autostudent.settings import default_artifacts
+from autostudent.space.architecture import InputShape
+from autostudent.space.resnet import resnet
 
 ROOT = Path(__file__).parent.parent
 DIGITS = ROOT / "studies/digits.yaml"
@@ -312,3 +315,30 @@ def test_a_teacher_like_another_is_that_one_but_for_what_it_says() -> None:
 def test_the_package_shows_its_public_names_alone() -> None:
     assert dir(autostudent) == sorted([*autostudent.__all__, "__version__"])
     assert autostudent.__version__ == version("autostudent")
+
+
+def test_queries_check_the_names_of_entries_too(tmp_path: Path) -> None:
+    file = tmp_path / "study.yaml"
+    for text, message in (
+        ("study: a\nstroe: sqlite:///x.db\n", r"study file: got 'stroe'; .*did you mean 'store'"),
+        ("study: ''\n", r"study: got ''; expected the study's name"),
+        ("study: a\nstudy: b\n", r"study.yaml, line 2: .*every key once"),
+    ):
+        file.write_text(text)
+        with pytest.raises(ConfigError, match=message):
+            locate(file)
+
+
+@pytest.mark.parametrize("name", ["what? a", ".", ".."])
+def test_names_that_no_folder_can_have_are_refused(name: str) -> None:
+    with pytest.raises(ConfigError, match="study"):
+        load_settings(ROOT / "studies/digits.yaml", [f"study='{name}'"])
+
+
+def test_a_folder_with_the_sign_of_a_trial_is_a_folder(tmp_path: Path) -> None:
+    graph = tmp_path / "C#" / "g.json"
+    graph.parent.mkdir()
+    graph.write_text(json.dumps(resnet(8, 4, InputShape(1, 8, 8, 10)).to_json()))
+    assert read_student(str(graph), InputShape(1, 8, 8, 10))[0].input.height == 8
+    with pytest.raises(ConfigError, match=r"study file: got '.*C#/t\.yaml'; expected an existing YAML file"):
+        read_student(f"{tmp_path}/C#/t.yaml#1", InputShape(1, 8, 8, 10))

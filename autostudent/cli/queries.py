@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated
@@ -208,14 +209,15 @@ def events(
             from autostudent.store.backend import shown
 
             files = publish(opened, url, Assets(artifacts), target)
-            show = f"optuna-dashboard {shown(url)} --artifact-dir {target}"
+            show = f"optuna-dashboard {shown(url)} --artifact-dir {shlex.quote(target)}"
             out.print(f"Wrote {files} files; look at them: {escape(show)}", soft_wrap=True)
             return
         runs = WRITERS[form](opened, target)
+    quoted = shlex.quote(target)
     look = {
-        "tensorboard": f"look at them: tensorboard --logdir {target}",
-        "mlflow": f"look at them: mlflow ui --backend-store-uri {target}",
-        "wandb": f"send them, if you want: wandb sync {target}/wandb/offline-run-*",
+        "tensorboard": f"look at them: tensorboard --logdir {quoted}",
+        "mlflow": f"look at them: mlflow ui --backend-store-uri {quoted}",
+        "wandb": f"send them, if you want: wandb sync {quoted}/wandb/offline-run-*",
     }
     out.print(f"Wrote {runs} runs; {escape(look[form])}", soft_wrap=True)
 

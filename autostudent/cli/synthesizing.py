@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import Annotated
 
@@ -71,4 +72,4 @@ def synthesize(
         f"{percent(made['agrees'])} of the real ones as the data does",
         soft_wrap=True,
     )
-    out.print(f"Next: autostudent search {escape(made['study'])}", soft_wrap=True)
+    out.print(f"Next: autostudent search {escape(shlex.quote(made['study']))}", soft_wrap=True)

@@ -149,7 +149,10 @@ def default_store(study: str) -> str:
 def locate(path: str | Path, assignments: Sequence[str] = (), *, store: str | None = None) -> tuple[str, str, str]:
     """(store URL, study name, artifacts) of a study file, for queries: data and teachers need not be there."""
     raw = override(load_file(path), assignments)
-    if not isinstance(raw.get("study"), str):
+    for key in raw:
+        if key not in StudyEntry.model_fields:
+            raise unknown_name("study file", str(key), StudyEntry.model_fields)
+    if not isinstance(raw.get("study"), str) or not raw["study"]:
         raise ConfigError("study", raw.get("study"), "the study's name")
     kept = substitute({key: raw[key] for key in ("study", "store", "artifacts") if raw.get(key) is not None})
     name = kept["study"]

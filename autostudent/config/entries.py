@@ -59,7 +59,9 @@ Positive = Annotated[Count, Field(ge=1)]
 Amount = Annotated[int | float, BeforeValidator(quantity), Field(gt=0)]
 Cut = Annotated[int | float, BeforeValidator(cut), Field(gt=0)]
 Share = Annotated[float, BeforeValidator(not_bool), Field(ge=0, le=1)]
-Name = Annotated[str, Field(min_length=1, max_length=200, pattern=r"^[^\x00-\x1f/\\]+$")]
+Name = Annotated[
+    str, Field(min_length=1, max_length=200, pattern=r"^[^\x00-\x1f/\\?]*[^.\x00-\x1f/\\?][^\x00-\x1f/\\?]*$")
+]
 
 
 def teacher_name(name: str) -> str:

@@ -25,6 +25,7 @@ ROOMS = ("data", "teachers", "ladder", "training", "artifacts", "budget")  # ent
 GPUS = "run.gpus_per_trial"  # of a study: whether this training may take a GPU too
 UNUSED = ("trials", "rungs")  # entries of the budget that do not count for a single training
 RESNET = re.compile(r"resnet:(\d+)x(\d+)(?:/(\d+))?(?:@(\d+))?")
+TRIAL = re.compile(r"(.*)#([^/]*)")  # of a study file; a folder's name may hold the sign too
 SHAPES = "resnet:DEPTHxWIDTH (resnet:8x4, resnet:8x4/2 with a stem stride of 2)"
 STUDENTS = f"{SHAPES}, an architecture's JSON file, or STUDY.yaml#TRIAL"
 ASSISTANTS = 2  # of the ladder that a method asks for where the study has none
@@ -72,8 +73,8 @@ def train_student(
     from autostudent.trial import TrialWorker, one_thread, weights_of
 
     teachers = [teacher] if isinstance(teacher, str) else [*teacher]
-    if study is None and isinstance(student, str) and "#" in student:
-        study = student.partition("#")[0]
+    if study is None and isinstance(student, str) and (named := TRIAL.fullmatch(student)):
+        study = named[1]
     course, changes = read_course(study, settings, teachers, epochs)
     require_entries(changes)
     graph, own = read_student(student, course.dataset.input)
@@ -229,8 +230,9 @@ def stored_student(student: str) -> tuple[dict[str, Any], dict[str, Value] | Non
     from autostudent.config import load_study
     from autostudent.store.store import Store
 
-    file, hash_, number = student.partition("#")
-    if hash_:
+    named = TRIAL.fullmatch(student)
+    file, number = (named[1], named[2]) if named else (student, "")
+    if named:
         load_file(file)
         url, name, artifacts = locate(file)
         assets = Assets(artifacts)

@@ -65,9 +65,9 @@ def synthesize(
 
     count = SHARE * pictures if synthetic is None else synthetic
     how = Synthesis(count, **options)
-    folder, source = Path(out), load_study(study, settings)
+    folder, source = Path(out).absolute(), load_study(study, settings)
     if (folder / PICTURES).exists():
-        raise ConfigError("out", str(folder), f"a folder without {PICTURES} of before")
+        raise ConfigError("out", str(out), f"a folder without {PICTURES} of before")
     name = named(source, teacher)
     available = len(source.dataset.train)
     if not 1 <= pictures <= available:

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from autostudent.data.vision_import import vision
-from autostudent.errors import ConfigError, DataError
+from autostudent.errors import ConfigError, DataError, first_line
 
 SPLITS = {
     "train": "train",
@@ -119,7 +119,10 @@ def outline(folder: Folder, asked: object) -> tuple[tuple[int, int], bool]:
     grey = True
     for path, _ in folder.files:
         with opened(path) as image:
-            seen[size_of(image)] += 1
+            try:
+                seen[size_of(image)] += 1
+            except Exception as error:  # Pillow's plug-ins raise whatever they like for torn headers
+                raise DataError(f"data.images: {path} is not a readable picture ({first_line(error)})") from None
             grey = grey and is_grey(image)
     return size or fitting(min(seen, key=lambda one: (-seen[one], one))), grey
 

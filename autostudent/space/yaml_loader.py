@@ -65,8 +65,8 @@ def _mapping(loader: _Loader, node: yaml.MappingNode) -> dict[Any, Any]:
     for key, _ in node.value:
         name = loader.construct_object(key, deep=True)
         if not isinstance(name, str | int | float | bool) or name in seen:
-            line = key.start_mark.line + 1
-            raise ConfigError(f"line {line}", name, "every key once, and a plain word")
+            problem = f"{name!r} as a key; expected every key once, and a plain word"
+            raise yaml.constructor.ConstructorError(None, None, problem, key.start_mark)
         seen.add(name)
     return {loader.construct_object(k, deep=True): loader.construct_object(v, deep=True) for k, v in node.value}
 

@@ -92,7 +92,11 @@ def verify(
     if trials is not None and len(trials) == 0:
         raise ConfigError("trials", list(trials), "numbers of trials, or None for a choice by this program")
     request = Request(None if trials is None else tuple(trials), shortlist, seeds, compare, family)
-    Store.read(study.settings.store, study.settings.study).close()  # nothing is made where there is nothing
+    with Store.read(study.settings.store, study.settings.study) as reader:  # nothing is made where there is nothing
+        trained_for = int(reader.resolved()["budget"]["trials"])
+    if trained_for > study.settings.budget.trials:  # the search had --trials, which a proof has no use for
+        budget = dataclasses.replace(study.settings.budget, trials=trained_for)
+        study = type(study)(dataclasses.replace(study.settings, budget=budget))
     _ = (
         study.dataset.test
     )  # a file of it that is torn is found before any training, and before a student counts as read

@@ -42,7 +42,7 @@ def test_the_study_that_is_made_searches_as_it_stands(run: Run, study: Path) -> 
     assert code == 0, err
     made = json.loads(out)
     counts = made["pictures"]
-    assert made["study"] == "few/study.yaml"
+    assert made["study"] == str(Path("few/study.yaml").absolute())
     assert counts["real"] == 60
     assert counts["blended"] + counts["drawn"] == 20 * 60
     assert made["asked"] == 21 * 60
