@@ -15,7 +15,7 @@ from sqlalchemy.engine import URL, Engine, create_engine, make_url
 from sqlalchemy.exc import SQLAlchemyError
 
 from autostudent.errors import StoreError
-from autostudent.settings import store_file
+from autostudent.settings import FILE_STORE, store_file
 
 if TYPE_CHECKING:
     from optuna.storages import BaseStorage, RDBStorage
@@ -126,9 +126,9 @@ def open_to_look(url: str) -> Readable:
     try:
         if file is not None and url.startswith(JOURNAL):
             return open_journal(file)
-        if "{" in url:  # a template, which only Optuna fills
+        if file is None and "{" in url:  # a template, which only Optuna fills
             return open_database(url, file, driver=False)
-        return create_engine(url if file is None else url_to_read(url, file), **engine_options(file))
+        return create_engine(url if file is None else url_to_read(literal(url), file), **engine_options(file))
     except Exception as error:
         raise cannot_open(url, error) from error
 
@@ -168,7 +168,16 @@ def open_database(url: str, file: Path | None, driver: bool) -> RDBStorage:
     options = engine_options(file)
     if file is not None and driver:
         options["connect_args"]["factory"] = WalConnection
+    if file is not None:
+        url = literal(url).replace("{", "{{").replace("}", "}}")  # Optuna fills templates
     return RDBStorage(url, options, skip_compatibility_check=not driver, skip_table_creation=not driver)
+
+
+def literal(url: str) -> str:
+    """The URL of a file for SQLAlchemy, which reads %20 in it as a space: here a path is meant as it stands."""
+    found = FILE_STORE.fullmatch(url)
+    assert found is not None
+    return f"{found[1]}{found[2].replace('%', '%25')}{found[3] or ''}"
 
 
 def engine_options(file: Path | None) -> dict[str, Any]:

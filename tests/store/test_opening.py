@@ -19,6 +19,7 @@ from autostudent.store.backend import WalConnection, cannot_open, file_of, shown
 from autostudent.store.lock import FileLock, Lease, numbering
 from autostudent.store.opening import create_study, quiet
 from autostudent.store.store import Store
+from tests.store.conftest import ToyStudy
 
 
 def one_line(error) -> str:
@@ -68,6 +69,22 @@ def test_reading_what_is_not_there(toy, tmp_path):
         Store.read(toy.url, "foreign")
     with pytest.raises(StoreError, match=r"name one\. There: foreign, toy"):
         Store.read(toy.url)
+
+
+@pytest.mark.parametrize("scheme", ["sqlite", "sqlite+pysqlite", "journal"])
+@pytest.mark.parametrize("name", ["my%20work", "100%", "set{1}", "{x}"])
+def test_paths_are_meant_as_they_stand(tmp_path, monkeypatch, name, scheme):
+    (tmp_path / "my work").mkdir()
+    toy = ToyStudy(tmp_path / name, scheme)
+    with toy.open() as store:
+        toy.drive(store)
+    assert toy.file.is_file()
+    assert not [*(tmp_path / "my work").iterdir()]
+    with toy.read() as store:
+        assert [row["trial"] for row in store.front()] == [0, 3, 4]
+    monkeypatch.setattr(os, "access", lambda *given: False)  # somebody else's folder
+    with toy.read() as store:
+        assert len(store.rows()) == 5
 
 
 @pytest.mark.parametrize(
