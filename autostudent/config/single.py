@@ -77,7 +77,7 @@ def train_student(
         study = named[1]
     course, changes = read_course(study, settings, teachers, epochs)
     require_entries(changes)
-    graph, own = read_student(student, course.dataset.input)
+    graph, own = read_student(student, course.dataset.input, [given for given in settings if belongs(given)])
     if method is None and own is not None:
         config = {**own, **changes}
     else:
@@ -196,8 +196,12 @@ def resnet_entry(shape: re.Match[str]) -> dict[str, int]:
     return {"depth": int(shape[1]), "width": int(shape[2]), **({"stem_stride": int(shape[3])} if shape[3] else {})}
 
 
-def read_student(student: str | Mapping[str, Any], shape: InputShape) -> tuple[Architecture, dict[str, Value] | None]:
+def read_student(
+    student: str | Mapping[str, Any], shape: InputShape, settings: Sequence[str] = ()
+) -> tuple[Architecture, dict[str, Value] | None]:
     """(the graph that ``student`` names, made for pictures of ``shape``; the recipe, where it is a trial's).
+
+    ``settings``: overrides of the study file that ``student`` names.
 
     Raises:
         ConfigError: for a student that is none, or is made for other pictures.
@@ -212,7 +216,7 @@ def read_student(student: str | Mapping[str, Any], shape: InputShape) -> tuple[A
     else:
         found = RESNET.fullmatch(student)
         if found is None or found[4]:
-            stored, recipe = stored_student(student)
+            stored, recipe = stored_student(student, settings)
             graph = Architecture.from_json(stored)
             if graph.input != shape:
                 raise ConfigError("student", student, f"a graph for {shape}; this one is made for {graph.input}")
@@ -224,7 +228,7 @@ def read_student(student: str | Mapping[str, Any], shape: InputShape) -> tuple[A
         raise ConfigError("student.resnet", dict(entry), f"a mapping with {missing}") from None
 
 
-def stored_student(student: str) -> tuple[dict[str, Any], dict[str, Value] | None]:
+def stored_student(student: str, settings: Sequence[str] = ()) -> tuple[dict[str, Any], dict[str, Value] | None]:
     """(the JSON of an architecture file, None), or (the graph of a study's trial, its recipe) for ``STUDY.yaml#7``."""
     from autostudent.assets import Assets
     from autostudent.config import load_study
@@ -234,13 +238,13 @@ def stored_student(student: str) -> tuple[dict[str, Any], dict[str, Value] | Non
     file, number = (named[1], named[2]) if named else (student, "")
     if named:
         load_file(file)
-        url, name, artifacts = locate(file)
+        url, name, artifacts = locate(file, settings)
         assets = Assets(artifacts)
         with Store.read(url, name, assets) as store:
             trials = {str(row["trial"]): row for row in store.rows() if row.get("graph")}
         if number not in trials:
             raise ConfigError("student", student, f"a trial of the study: {', '.join(trials) or 'it has none'}")
-        row, searched = trials[number], set(load_study(file).space.recipe)
+        row, searched = trials[number], set(load_study(file, settings).space.recipe)
         recipe = {name: value for name, value in row["candidate"]["config"].items() if name in searched}
         return json.loads(assets.get(str(row["graph"]))), recipe
     if not Path(file).is_file():

@@ -146,7 +146,10 @@ def test_a_trial_of_a_study_is_trained_again_with_its_own_recipe(run: Run, tmp_p
         number = store.create(
             candidate, graph.fingerprint, price, {"method": "takd", "teachers": ["ta2"], **kept}
         ).number
-    code, out, err = run("distill", "--student", f"{tmp_path}/small.yaml#{number}", "--epochs", 1, "--json")
+    text = STUDY.format(folder=tmp_path).replace("name: digits", 'name: "${NOT_SET_HERE}"')
+    (tmp_path / "small.yaml").write_text(text)  # as a study whose data only the command names
+    student = ("--student", f"{tmp_path}/small.yaml#{number}", "--set", "data.name=digits")
+    code, out, err = run("distill", *student, "--epochs", 1, "--json")
     outcome = json.loads(out)
 
     assert code == 0, err
