@@ -92,8 +92,8 @@ def test_nothing_is_lost_or_doubled_by_kills_of_driver_and_workers(tmp_path: Pat
         worker.kill()
     output, _ = process.communicate(timeout=300)
     assert killed, output
-    assert process.returncode == 0, output
-    assert "the worker process died; trying again" in output
+    assert process.returncode == 0, output  # idle ones cost nothing, busy ones a segment each, which is tried again
+    assert "worker_lost: " not in output  # one death ends no student
 
     trials = stored(tmp_path)
     assert Counter(trial.state.name for trial in trials).keys() <= {"COMPLETE", "PRUNED", "FAIL"}
