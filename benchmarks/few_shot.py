@@ -4,7 +4,7 @@
         [--student resnet:8x8] [--epochs 20] [--folder runs/few_shot] [--json FILE]
 
 Each seed takes other pictures. One network is trained on labels or probabilities of the teacher: for the pictures that
-are there, each seen as often as makes the same number of steps; for blends beside them; for blends and drawn pictures.
+are there, seen so often that all arms see the same number; for blends beside them; for blends and drawn pictures.
 The test split measures all of them; nothing is chosen by it. Differences are paired by seed.
 """
 
@@ -18,9 +18,9 @@ from typing import Any
 
 import numpy as np
 from machine import facts
-from scipy import stats
 
 from autostudent import synthesize, train_student
+from autostudent.measure.intervals import interval, paired
 
 METHODS = {"labels": ("none", ()), "probabilities": ("kd", ("kd.temperature=1", "kd.weight=1"))}
 Arm = tuple[str, str, str]  # name, whose pictures, how it is taught
@@ -89,19 +89,22 @@ def compare(options: argparse.Namespace) -> list[dict[str, Any]]:
             found[name].append(100 * accuracy)
             counts[name].append(count)
             print(f"seed {seed}, {name}: {100 * accuracy:.2f} % ({count:,} pictures)", flush=True)
-    first = np.array(found[ARMS[0][0]])
-    rows = []
+    return table(found, counts)
+
+
+def table(found: dict[str, list[float]], counts: dict[str, list[int]]) -> list[dict[str, Any]]:
+    """The rows, from percentages and numbers of pictures by arm, one a seed."""
+    first, rows = found[ARMS[0][0]], []
     for name, values in found.items():
-        apart = np.array(values) - first
-        half = stats.t.ppf(0.975, len(apart) - 1) * stats.sem(apart) if len(apart) > 1 else float("nan")
+        own, apart = interval(values), paired(values, first)
         rows.append(
             {
                 "name": name,
-                "pictures": float(np.mean(counts[name])),
-                "accuracy": float(np.mean(values)),
-                "sd": float(np.std(values, ddof=1)) if len(values) > 1 else float("nan"),
-                "difference": float(apart.mean()),
-                "half": float(half),
+                "pictures": sum(counts[name]) / len(counts[name]),
+                "accuracy": own.mean,
+                "sd": own.sd,
+                "difference": apart.mean,
+                "half": (apart.high - apart.low) / 2,
                 "values": values,
             }
         )
